@@ -1,0 +1,49 @@
+# Everything runs in .venv, made from uv.lock. `make run` and `make test` need Python 3.11 or later and make.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+PORT ?= 8000
+export PORT
+BIN := .venv/bin
+
+.PHONY: help setup run test check format bench screenshots clean
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+.venv/ready: uv.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv sync --frozen --quiet --inexact
+	touch $@
+
+setup: .venv/ready ## make .venv from the lock
+
+run: setup ## the site with a filled demo, its worker and its own database
+	DEBUG=1 $(BIN)/python manage.py run --demo
+
+test: setup ## all tests
+	$(BIN)/pytest
+
+check: setup ## format, lint, types, import contracts, migrations, templates, security
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	DEBUG=1 $(BIN)/python manage.py check
+	$(BIN)/djlint --check --lint --quiet templates
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive billing_site metering catalog invoicing
+
+format: setup ## put the code into its format
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/djlint --reformat --quiet templates
+
+bench: setup ## ratios to a raw psycopg floor, from one run
+	$(BIN)/python tests/benchmarks/run.py
+
+screenshots: setup ## docs/screenshots, from the demo in a real Chromium
+	$(BIN)/python tests/browser/screenshots.py
+
+clean:
+	rm -rf .venv staticfiles

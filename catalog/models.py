@@ -1,0 +1,351 @@
+"""What is sold, to whom, at what price."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import date
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from catalog.money import is_currency
+from catalog.pricing import MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
+from catalog.terms import Cycle
+from metering.models import Metric, Tenant
+from metering.units import Unit, find
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)
+        user.save()
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person who logs in with an email address: staff, or somebody of a client."""
+
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    is_staff = models.BooleanField("staff", default=False)
+    is_active = models.BooleanField("active", default=True)
+    date_joined = models.DateTimeField(default=timezone.now)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "email"
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(Lower("email"), name="one_user_per_email", violation_error_message="Taken."),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.email
+
+    def get_full_name(self) -> str:
+        return self.name
+
+    def get_short_name(self) -> str:
+        return str(self)
+
+
+def validate_currency(code: str) -> None:
+    if not is_currency(code):
+        raise ValidationError(f"{code} is not a currency of ISO 4217, such as USD.")
+
+
+class Client(models.Model):
+    """The customer, who is billed in one currency."""
+
+    name = models.CharField(max_length=200)
+    email = models.EmailField(blank=True)
+    address = models.TextField(blank=True)
+    currency = models.CharField(max_length=3, validators=[validate_currency])
+    users = models.ManyToManyField(User, through="ClientUser", related_name="clients")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="client_has_a_currency"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ClientUser(models.Model):
+    """A person who may see what a client has."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE)
+    user = models.ForeignKey(User, on_delete=models.CASCADE)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["client", "user"], name="one_membership_per_client_and_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} for {self.client}"
+
+
+class Product(models.Model):
+    """What is sold; says which provider meters it, if any."""
+
+    name = models.CharField(max_length=200, unique=True)
+    description = models.TextField(blank=True)
+    provider = models.CharField(max_length=50, blank=True, help_text="What meters it. Empty: nothing does.")
+    is_active = models.BooleanField("can be ordered", default=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProductPrice(models.Model):
+    """The recurring price of a product for one billing cycle in one currency."""
+
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="prices")
+    cycle = models.CharField(max_length=20, choices=[(cycle.value, cycle.value) for cycle in Cycle])
+    currency = models.CharField(max_length=3, validators=[validate_currency])
+    amount = models.DecimalField(max_digits=16, decimal_places=4)
+
+    class Meta:
+        ordering: ClassVar = ["product", "currency", "amount"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["product", "cycle", "currency"], name="one_price_per_cycle_and_currency"),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0, amount__lte=int(MAX_PRICE)), name="product_price_in_bounds"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency} {self.cycle}"
+
+
+class MetricSettingQuerySet(models.QuerySet["MetricSetting"]):
+    def with_pricing(self) -> MetricSettingQuerySet:
+        """Fetch everything that is needed to show, price and bill, in three more queries."""
+        return self.select_related("metric").prefetch_related("enabled_spans", "versions__prices")
+
+
+class MetricSetting(models.Model):
+    """A product's switch and pricing for one metric."""
+
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="metric_settings")
+    metric = models.ForeignKey(Metric, on_delete=models.PROTECT)
+    unit_code = models.CharField(max_length=20, help_text="The unit it is shown and priced in.")
+
+    objects = MetricSettingQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["product", "metric"], name="one_setting_per_product_and_metric"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.metric} of {self.product}"
+
+    @property
+    def unit(self) -> Unit:
+        return find(self.unit_code, self.metric.unit)
+
+    @property
+    def is_enabled(self) -> bool:
+        return any(span.end is None for span in self.enabled_spans.all())
+
+    def was_enabled(self, day: date) -> bool:
+        return covered(self.enabled_spans.all(), day)
+
+    def version_on(self, day: date) -> PricingVersion | None:
+        """Return the version in force on a day: the newest of those that apply from then or before."""
+        in_force = [version for version in self.versions.all() if version.effective_from <= day]
+        return max(in_force, key=lambda version: (version.effective_from, version.number), default=None)
+
+
+class Span(models.Model):
+    """Days on which something is on, `[start, end)`; without an end it is on still."""
+
+    start = models.DateField()
+    end = models.DateField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+def covered(spans: Iterable[Span], day: date) -> bool:
+    """Say whether one of the spans holds a day."""
+    return any(span.start <= day and (span.end is None or day < span.end) for span in spans)
+
+
+class EnabledSpan(Span):
+    """When a metric setting is switched on. Periods that begin outside of it are never billed."""
+
+    setting = models.ForeignKey(MetricSetting, on_delete=models.CASCADE, related_name="enabled_spans")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["setting"], condition=Q(end=None), name="one_open_span_per_setting"),
+            models.CheckConstraint(condition=Q(end=None) | Q(end__gt=F("start")), name="enabled_span_not_empty"),
+        ]
+
+
+class PricingVersion(models.Model):
+    """One version of the pricing of a metric setting, with the day from which it applies. Never changed."""
+
+    setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    effective_from = models.DateField()
+    scheme = models.CharField(max_length=10, choices=[(scheme.value, scheme.value) for scheme in Scheme])
+    notation = models.CharField(max_length=10, choices=[(notation.value, notation.value) for notation in Notation])
+    included = models.DecimalField(max_digits=22, decimal_places=6, default=0)
+    package_size = models.DecimalField(max_digits=22, decimal_places=6, default=1)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering: ClassVar = ["setting", "number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["setting", "number"], name="versions_are_numbered"),
+            models.CheckConstraint(
+                condition=Q(included__gte=0, included__lte=int(MAX_QUANTITY)), name="included_quantity_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=Q(package_size__gt=0, package_size__lte=int(MAX_QUANTITY)), name="package_size_in_bounds"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.setting}"
+
+    @property
+    def currencies(self) -> list[str]:
+        return sorted({price.currency for price in self.prices.all()})
+
+    def pricing(self, currency: str) -> Pricing | None:
+        """Return the pricing in one currency, or None when there is no price in it."""
+        rows = sorted((row for row in self.prices.all() if row.currency == currency), key=lambda row: row.start)
+        if not rows:
+            return None
+        return Pricing(
+            scheme=Scheme(self.scheme),
+            brackets=tuple(Bracket(row.start, row.unit_price, row.flat_fee) for row in rows),
+            included=self.included,
+            notation=Notation(self.notation),
+            package_size=self.package_size,
+        )
+
+
+class BracketPrice(models.Model):
+    """A bracket of a version in one currency: the starting quantity and the price of each unit from there."""
+
+    version = models.ForeignKey(PricingVersion, on_delete=models.CASCADE, related_name="prices")
+    currency = models.CharField(max_length=3, validators=[validate_currency])
+    start = models.DecimalField(max_digits=22, decimal_places=6)
+    unit_price = models.DecimalField(max_digits=24, decimal_places=12)
+    flat_fee = models.DecimalField(max_digits=24, decimal_places=12, default=0)
+
+    class Meta:
+        ordering: ClassVar = ["version", "currency", "start"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["version", "currency", "start"], name="one_price_per_bracket"),
+            models.CheckConstraint(condition=Q(start__gte=0, start__lte=int(MAX_QUANTITY)), name="start_in_bounds"),
+            models.CheckConstraint(
+                condition=Q(unit_price__gte=0, unit_price__lte=int(MAX_PRICE)), name="unit_price_in_bounds"
+            ),
+            models.CheckConstraint(condition=Q(flat_fee__gte=0, flat_fee__lte=int(MAX_PRICE)), name="flat_fee_in_bounds"),
+        ]
+
+    def __str__(self) -> str:
+        return f"from {self.start}: {self.unit_price} {self.currency}"
+
+
+class ServiceQuerySet(models.QuerySet["Service"]):
+    def visible_to(self, user: User) -> ServiceQuerySet:
+        return self.filter(client__users=user)
+
+    def billable(self) -> ServiceQuerySet:
+        """Services that renew: suspended ones are still metered, and so still billed."""
+        return self.filter(status__in=[Service.Status.ACTIVE, Service.Status.SUSPENDED])
+
+    def due(self, on: date) -> ServiceQuerySet:
+        return self.billable().filter(next_due_on__lte=on).order_by("next_due_on", "pk")
+
+
+class Service(models.Model):
+    """A product that a client has, on a server, as a tenant.
+
+    Its terms are counted from `anchor`; `next_term` is the number of the first one that is not billed
+    yet, and `next_due_on` the day on which that one starts.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+        TERMINATED = "terminated"
+        CANCELLED = "cancelled"
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="services")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="services")
+    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.PROTECT, related_name="services")
+    name = models.CharField(max_length=200, help_text="As the client knows it: a domain, a database.")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    cycle = models.CharField(max_length=20, choices=[(cycle.value, cycle.value) for cycle in Cycle])
+    anchor = models.DateField(help_text="The day on which the first term starts.")
+    next_term = models.PositiveIntegerField(default=0)
+    next_due_on = models.DateField(null=True, blank=True)
+    terminated_on = models.DateField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ServiceQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["client", "name"]
+        indexes: ClassVar = [
+            models.Index(fields=["next_due_on", "id"], name="services_by_due_day", condition=Q(next_due_on__isnull=False))
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant"],
+                condition=~Q(status__in=["terminated", "cancelled"]),
+                name="one_living_service_per_tenant",
+                violation_error_message="Another service that is not terminated has this tenant already.",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["pending", "active", "suspended", "terminated", "cancelled"]),
+                name="service_has_a_known_status",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["active", "suspended"]) | Q(next_due_on__isnull=False),
+                name="living_service_has_a_due_day",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="terminated") | Q(terminated_on__isnull=False), name="terminated_service_says_when"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def currency(self) -> str:
+        return self.client.currency
+
+    @property
+    def is_billable(self) -> bool:
+        return self.status in (self.Status.ACTIVE, self.Status.SUSPENDED)

@@ -1,0 +1,282 @@
+"""What a quantity costs: pure, exact arithmetic, with the steps that explain it.
+
+Decimal in, Decimal out. Nothing here rounds, and nothing depends on the caller's decimal context.
+
+Brackets lie on the axis of total usage. The first starts right after the quantity included; each ends
+where the next begins. How a starting quantity is meant is its notation: `first_unit` (10 means that the
+10th unit has the new price, so the bracket before ends with 9) or `above` (10 means up to and including
+10 at the old price). Both become inclusive upper bounds, so that there is one piece of arithmetic.
+The schemes and their boundaries are those of section 5 of the design; the worked example of WHMCS
+(brackets from 1, 10 and 20 at 2, 1 and 0.50) is kept by the tests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
+from functools import cached_property
+
+from metering.decimals import EXACT
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+#: Bounds of what is accepted: quantities below 10**15 + 1 with 6 decimals, prices below 10**12 with 18.
+MAX_QUANTITY, QUANTITY_PLACES = Decimal(10**15), 6
+MAX_PRICE, PRICE_PLACES = Decimal(10**12), 18
+
+_add, _subtract, _multiply, _divide = EXACT.add, EXACT.subtract, EXACT.multiply, EXACT.divide
+
+
+class Scheme(StrEnum):
+    """How brackets price units."""
+
+    PER_UNIT = "per_unit"
+    VOLUME = "volume"
+    GRADUATED = "graduated"
+    PACKAGE = "package"
+
+
+class Notation(StrEnum):
+    """What the starting quantity of a bracket means."""
+
+    FIRST_UNIT = "first_unit"
+    ABOVE = "above"
+
+
+class PricingError(ValueError):
+    """A pricing or a quantity that cannot be rated. `field` says which part of it, `reason` why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """A starting quantity with the price of each unit from there, and a fee for reaching it."""
+
+    start: Decimal
+    unit_price: Decimal
+    flat_fee: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One clause of the explanation: `quantity` × `unit_price` + `flat_fee` = `amount`.
+
+    `start` and `end` are the range of total usage that it covers, as people count it, both included.
+    They are None for a step that raises the sum to the minimum or cuts it to the maximum charge. For a
+    package the quantity is the number of packages.
+    """
+
+    start: Decimal | None
+    end: Decimal | None
+    quantity: Decimal
+    unit_price: Decimal
+    flat_fee: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An exact amount, with the steps that add up to it."""
+
+    quantity: Decimal
+    amount: Decimal
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """The prices of one metric in one currency.
+
+    Raises PricingError for anything that could be read in two ways: no bracket, bounds out of order or
+    doubled, a start inside the quantity included, a price that is negative or not finite.
+    """
+
+    scheme: Scheme
+    brackets: tuple[Bracket, ...]
+    included: Decimal = ZERO
+    notation: Notation = Notation.ABOVE
+    package_size: Decimal = ONE
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        _bounded("included", self.included, MAX_QUANTITY, QUANTITY_PLACES)
+        _bounded("package_size", self.package_size, MAX_QUANTITY, QUANTITY_PLACES)
+        if not self.package_size:
+            raise PricingError("package_size", "must be above 0")
+        self._check_brackets()
+        for name in ("minimum", "maximum"):
+            if (value := getattr(self, name)) is not None:
+                _bounded(name, value, MAX_PRICE, PRICE_PLACES)
+        if self.minimum is not None and self.maximum is not None and self.maximum < self.minimum:
+            raise PricingError("maximum", f"{self.maximum} is below the minimum charge of {self.minimum}")
+
+    def _check_brackets(self) -> None:
+        if not self.brackets:
+            raise PricingError("brackets", "there must be at least one")
+        if self.scheme in (Scheme.PER_UNIT, Scheme.PACKAGE) and len(self.brackets) > 1:
+            raise PricingError("brackets", f"{self.scheme} takes exactly one, not {len(self.brackets)}")
+        for number, bracket in enumerate(self.brackets, start=1):
+            _bounded(f"brackets[{number}].start", bracket.start, MAX_QUANTITY, QUANTITY_PLACES)
+            _bounded(f"brackets[{number}].unit_price", bracket.unit_price, MAX_PRICE, PRICE_PLACES)
+            _bounded(f"brackets[{number}].flat_fee", bracket.flat_fee, MAX_PRICE, PRICE_PLACES)
+        if self._bound(self.brackets[0]) > self.included:
+            raise PricingError(
+                "brackets[1].start",
+                f"{self.brackets[0].start} leaves a gap: the first bracket starts right after the included "
+                f"{self.included}",
+            )
+        bound = self.included
+        for number, bracket in enumerate(self.brackets[1:], start=2):
+            if self._bound(bracket) <= bound:
+                before = "the included quantity" if number == 2 else "the bracket before"
+                raise PricingError(f"brackets[{number}].start", f"{bracket.start} must be above {before}")
+            bound = self._bound(bracket)
+
+    def _bound(self, bracket: Bracket) -> Decimal:
+        """Return the last quantity that still belongs to the bracket before this one."""
+        if self.notation is Notation.ABOVE or not bracket.start:
+            return bracket.start
+        return _subtract(bracket.start, ONE)
+
+    @cached_property
+    def ranges(self) -> tuple[tuple[Decimal, Decimal | None, Bracket], ...]:
+        """Return each bracket with the quantities it lies between: above the first, up to the second."""
+        lowers = (self.included, *(self._bound(bracket) for bracket in self.brackets[1:]))
+        uppers: tuple[Decimal | None, ...] = (*lowers[1:], None)
+        return tuple(zip(lowers, uppers, self.brackets, strict=True))
+
+    def first(self, lower: Decimal, end: Decimal | None = None) -> Decimal:
+        """Return the first quantity above `lower` as people count it: 10 after 9, or "above 9"."""
+        if self.notation is Notation.ABOVE:
+            return lower
+        return lower if end is not None and end < _add(lower, ONE) else _add(lower, ONE)
+
+    @cached_property
+    def _graduated_sums(self) -> tuple[tuple[Decimal, Decimal, Decimal], ...]:
+        """Per bracket, highest first: its lower bound, what everything up to there costs, its price."""
+        sums, total = [], ZERO
+        for lower, upper, bracket in self.ranges:
+            total = _add(total, bracket.flat_fee)
+            sums.append((lower, total, bracket.unit_price))
+            if upper is not None:
+                total = _add(total, _multiply(_subtract(upper, lower), bracket.unit_price))
+        return tuple(reversed(sums))
+
+
+def amount(pricing: Pricing, quantity: Decimal) -> Decimal:
+    """Return the exact charge for a quantity, without its steps. Raises PricingError."""
+    _bounded("quantity", quantity, MAX_QUANTITY, QUANTITY_PLACES)
+    total = ZERO
+    if quantity > pricing.included:
+        total = _AMOUNTS[pricing.scheme](pricing, quantity)
+    if pricing.minimum is not None and total < pricing.minimum:
+        return pricing.minimum
+    if pricing.maximum is not None and total > pricing.maximum:
+        return pricing.maximum
+    return total
+
+
+def rate(pricing: Pricing, quantity: Decimal) -> Charge:
+    """Turn a quantity into its exact charge and the steps that add up to it. Raises PricingError."""
+    _bounded("quantity", quantity, MAX_QUANTITY, QUANTITY_PLACES)
+    steps = _STEPS[pricing.scheme](pricing, quantity) if quantity > pricing.included else []
+    total = ZERO
+    for step in steps:
+        total = _add(total, step.amount)
+    bounded = total
+    if pricing.minimum is not None and total < pricing.minimum:
+        bounded = pricing.minimum
+    elif pricing.maximum is not None and total > pricing.maximum:
+        bounded = pricing.maximum
+    if bounded != total:
+        difference = _subtract(bounded, total)
+        steps.append(Step(None, None, ZERO, ZERO, difference, difference))
+    return Charge(quantity, bounded, tuple(steps))
+
+
+def _graduated_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
+    for lower, below, unit_price in pricing._graduated_sums:
+        if quantity > lower:
+            return _add(below, _multiply(_subtract(quantity, lower), unit_price))
+    return ZERO
+
+
+def _reached(pricing: Pricing, quantity: Decimal) -> Bracket:
+    for _, upper, bracket in pricing.ranges:
+        if upper is None or quantity <= upper:
+            return bracket
+    raise AssertionError("the last bracket has no upper bound")
+
+
+def _volume_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
+    bracket = _reached(pricing, quantity)
+    charged = _subtract(quantity, pricing.included)
+    return _add(_multiply(charged, bracket.unit_price), bracket.flat_fee)
+
+
+def _packages(pricing: Pricing, quantity: Decimal) -> Decimal:
+    started = _divide(_subtract(quantity, pricing.included), pricing.package_size)
+    return started.to_integral_value(ROUND_CEILING, context=EXACT)
+
+
+def _package_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
+    bracket = pricing.brackets[0]
+    return _add(_multiply(_packages(pricing, quantity), bracket.unit_price), bracket.flat_fee)
+
+
+def _graduated_steps(pricing: Pricing, quantity: Decimal) -> list[Step]:
+    steps = []
+    for lower, upper, bracket in pricing.ranges:
+        if quantity <= lower:
+            break
+        end = quantity if upper is None or quantity < upper else upper
+        steps.append(_step(pricing, lower, end, _subtract(end, lower), bracket))
+    return steps
+
+
+def _volume_steps(pricing: Pricing, quantity: Decimal) -> list[Step]:
+    charged = _subtract(quantity, pricing.included)
+    return [_step(pricing, pricing.included, quantity, charged, _reached(pricing, quantity))]
+
+
+def _package_steps(pricing: Pricing, quantity: Decimal) -> list[Step]:
+    return [_step(pricing, pricing.included, quantity, _packages(pricing, quantity), pricing.brackets[0])]
+
+
+def _step(pricing: Pricing, lower: Decimal, end: Decimal, quantity: Decimal, bracket: Bracket) -> Step:
+    cost = _add(_multiply(quantity, bracket.unit_price), bracket.flat_fee)
+    return Step(pricing.first(lower, end), end, quantity, bracket.unit_price, bracket.flat_fee, cost)
+
+
+_AMOUNTS: dict[Scheme, Callable[[Pricing, Decimal], Decimal]] = {
+    Scheme.PER_UNIT: _volume_amount,
+    Scheme.VOLUME: _volume_amount,
+    Scheme.GRADUATED: _graduated_amount,
+    Scheme.PACKAGE: _package_amount,
+}
+_STEPS: dict[Scheme, Callable[[Pricing, Decimal], list[Step]]] = {
+    Scheme.PER_UNIT: _volume_steps,
+    Scheme.VOLUME: _volume_steps,
+    Scheme.GRADUATED: _graduated_steps,
+    Scheme.PACKAGE: _package_steps,
+}
+
+
+def _bounded(field: str, value: Decimal, most: Decimal, places: int) -> None:
+    if not isinstance(value, Decimal):
+        raise PricingError(field, f"must be a Decimal, not {type(value).__name__}")
+    if not value.is_finite():
+        raise PricingError(field, f"{value} is not a number")
+    if value < ZERO:
+        raise PricingError(field, f"{value} is negative")
+    if value > most:
+        raise PricingError(field, f"{value} is above {most:,}")
+    if -value.as_tuple().exponent > places and value != value.quantize(Decimal(1).scaleb(-places), context=EXACT):  # type: ignore[operator]
+        raise PricingError(field, f"{value} has more than {places} decimal places")
+
+

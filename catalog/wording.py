@@ -1,0 +1,115 @@
+"""Prices in words: the same sentences for the price list, the service page, the editor and the invoice."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from catalog.money import write_price
+from catalog.pricing import Bracket, Charge, Notation, Pricing, Scheme, Step
+from metering.units import Unit
+
+
+def price_sentence(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> str:
+    """Say what a metric costs in a sentence: `10 GB included, then $1.00 per GB`."""
+    included = f"{unit.write(pricing.included, locale=locale)} included" if pricing.included else ""
+    if pricing.scheme is Scheme.PACKAGE:
+        size = unit.write(pricing.package_size, locale=locale)
+        price = f"{write_price(pricing.brackets[0].unit_price, currency, locale=locale)} per started {size}"
+    elif len(pricing.brackets) == 1:
+        price = f"{_price(pricing.brackets[0], currency, locale)} per {unit.noun(Decimal(1))}"
+    else:
+        price = _several(pricing, unit, currency, locale)
+    return f"{included}, then {price[0].lower()}{price[1:]}" if included else price
+
+
+def _several(pricing: Pricing, unit: Unit, currency: str, locale: str) -> str:
+    first = f"{_price(pricing.brackets[0], currency, locale)} per {unit.noun(Decimal(1))}"
+    prices = [bracket.unit_price for bracket in pricing.brackets]
+    others = [_reached(pricing, lower, unit, locale) for lower, _, _ in pricing.ranges[1:]]
+    change = (
+        "cheaper"
+        if prices == sorted(prices, reverse=True)
+        else "dearer"
+        if prices == sorted(prices)
+        else "another price"
+    )
+    whole = " for all of them" if pricing.scheme is Scheme.VOLUME else ""
+    return f"From {first}, {change}{whole} {_and(others)}"
+
+
+def _reached(pricing: Pricing, lower: Decimal, unit: Unit, locale: str) -> str:
+    first = pricing.first(lower)
+    if pricing.notation is Notation.ABOVE:
+        return f"above {unit.write(first, locale=locale)}"
+    return f"from the {unit.number(first, locale=locale)}{_ordinal(first)}"
+
+
+def _ordinal(number: Decimal) -> str:
+    last = int(number) % 100
+    return "th" if last in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(last % 10, "th")
+
+
+def short_price(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> str:
+    """The price in one line for a table: `$1.00 per GB`, or `from $2.00, then $1.00 and $0.50`."""
+    if pricing.scheme is Scheme.PACKAGE or len(pricing.brackets) == 1:
+        return price_sentence(Pricing(pricing.scheme, pricing.brackets, package_size=pricing.package_size), unit, currency, locale)
+    first, *others = (_price(bracket, currency, locale) for bracket in pricing.brackets)
+    return f"from {first}, then {_and(others)}"
+
+
+def terms_of_price(pricing: Pricing, unit: Unit, locale: str = "en") -> str:
+    """What stands below the price in a table: `graduated, none included`."""
+    included = f"{unit.write(pricing.included, locale=locale)} included" if pricing.included else "none included"
+    scheme = {Scheme.VOLUME: "total volume, ", Scheme.GRADUATED: "graduated, "}.get(pricing.scheme, "")
+    return f"{scheme}{included}" if len(pricing.brackets) > 1 else included
+
+
+def ranges(pricing: Pricing, unit: Unit, locale: str = "en") -> list[str]:
+    """The range of each bracket in words: `1 to 9`, `10 to 19`, `20 and more`."""
+    words = []
+    for lower, upper, _ in pricing.ranges:
+        first = unit.number(pricing.first(lower), locale=locale)
+        if pricing.notation is Notation.ABOVE:
+            until = f" to {unit.write(upper, locale=locale)}" if upper is not None else f" {unit.noun(Decimal(2))}"
+            words.append(f"above {first}{until}" if upper is None or lower else f"up to {unit.write(upper, locale=locale)}")
+        elif upper is None:
+            words.append(f"{first} and more")
+        else:
+            last = unit.number(upper, locale=locale)
+            words.append(first if first == last else f"{first} to {last}")
+    return words
+
+
+def charge_sentence(pricing: Pricing, charge: Charge, unit: Unit, currency: str, locale: str = "en") -> str:
+    """Say how an amount came about: `16.37 GB, 10 included, 6.37 at $1.00`."""
+    used = unit.write(charge.quantity, locale=locale)
+    steps = [step for step in charge.steps if step.end is not None]
+    bounds = [step for step in charge.steps if step.end is None]
+    if not charge.quantity:
+        text = f"{used}, nothing used"
+    elif not steps:
+        text = f"{used}, all within the {unit.write(pricing.included, locale=locale)} included"
+    else:
+        included = f"{unit.number(pricing.included, locale=locale)} included, " if pricing.included else ""
+        clauses = ", ".join(_clause(pricing, step, unit, currency, locale) for step in steps)
+        text = f"{used}: {included}{clauses}"
+    if bounds:
+        text += "; raised to the minimum charge" if bounds[0].amount > 0 else "; cut to the maximum charge"
+    return text
+
+
+def _clause(pricing: Pricing, step: Step, unit: Unit, currency: str, locale: str) -> str:
+    price = write_price(step.unit_price, currency, locale=locale)
+    fee = f" plus {write_price(step.flat_fee, currency, locale=locale)}" if step.flat_fee else ""
+    if pricing.scheme is Scheme.PACKAGE:
+        blocks = "1 block" if step.quantity == 1 else f"{step.quantity:,} blocks"
+        return f"{blocks} of {unit.number(pricing.package_size, locale=locale)} at {price}{fee}"
+    return f"{unit.number(step.quantity, locale=locale)} at {price}{fee}"
+
+
+def _price(bracket: Bracket, currency: str, locale: str) -> str:
+    price = write_price(bracket.unit_price, currency, locale=locale)
+    return f"{price} plus {write_price(bracket.flat_fee, currency, locale=locale)}" if bracket.flat_fee else price
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,252 @@
+"""What of a service's usage is to be billed: a choice of rows, and then plain decisions about them.
+
+A period is billed when it lies wholly inside the days on which its metric was enabled and usage
+invoicing was on, a pricing was in force when it began, and it was read after it ended. A period that was
+not read in time waits for one invoice; the next one bills what is known of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection as Several
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings as site
+from django.db.models import Exists, OuterRef
+
+from catalog.models import MetricSetting, PricingVersion, Service, covered
+from catalog.terms import Cycle, term
+from invoicing.models import BilledPeriod, Deferral, InvoicingSpan
+from metering.models import Latest, Usage
+from metering.periods import Period, month
+from metering.providers.base import MetricType
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The usage of one period, in the base of its unit, with the day that it was measured on."""
+
+    start: date
+    end: date
+    measured_on: date
+    value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A period that is not billed yet, and why."""
+
+    setting: MetricSetting
+    start: date
+    end: date
+    reason: str
+
+
+@dataclass
+class Billable:
+    """Periods of one metric that are priced by one version, and rated together."""
+
+    setting: MetricSetting
+    version: PricingVersion
+    items: list[Item]
+    missing: list[Period] = field(default_factory=list)
+
+    @property
+    def quantity(self) -> Decimal:
+        """Their sum, in the unit that the product prices."""
+        return self.setting.unit.from_base(sum((item.value for item in self.items), Decimal(0)))
+
+
+@dataclass
+class Unbilled:
+    """What there is to bill of one service."""
+
+    billable: list[Billable] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Up to where a service is billed: the term that closes, and whether the open period counts too."""
+
+    service: Service
+    term: Period | None
+    until: date
+    is_final: bool = False
+
+
+def of_renewal(service: Service) -> Cut:
+    """Bill what closed before the term that is due."""
+    number, due = service.next_term, service.next_due_on
+    assert due is not None
+    closing = term(service.anchor, Cycle(service.cycle), number - 1) if number else None
+    return Cut(service, closing, due)
+
+
+def of_termination(service: Service, on: date) -> Cut:
+    """Bill everything to date. A term that would only begin on that day has no level to bill."""
+    current = term(service.anchor, Cycle(service.cycle), max(service.next_term - 1, 0))
+    closing = Period(current.start, on) if current.start < on else None
+    return Cut(service, closing, on + timedelta(days=1), is_final=True)
+
+
+def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dict[int, Unbilled]:
+    """Return what there is to bill of each service, by its id, in five queries for any number of them.
+
+    `settings` holds the metric settings of each product, fetched `with_pricing`.
+    """
+    found = {cut.service.pk: Unbilled() for cut in cuts}
+    spans = list(InvoicingSpan.objects.all())
+    metered = [cut for cut in cuts if cut.service.tenant_id]
+    waited = _waited(metered)
+    usage = _usage(metered, settings, waited)
+    collected = _collected(metered)
+    for cut in metered:
+        for setting in settings.get(cut.service.product_id, ()):
+            rows = usage.get((cut.service.tenant_id, setting.metric_id), [])
+            judge = _Judge(cut, setting, spans, waited, collected.get((cut.service.tenant_id, setting.metric_id)))
+            judge.decide(rows, found[cut.service.pk])
+    return found
+
+
+class _Judge:
+    """Decides about the rows of one metric of one service."""
+
+    def __init__(
+        self,
+        cut: Cut,
+        setting: MetricSetting,
+        spans: list[InvoicingSpan],
+        waited: Mapping[tuple[int, int], dict[date, date]],
+        collected_at: datetime | None,
+    ) -> None:
+        self.cut = cut
+        self.setting = setting
+        self.spans = spans
+        self.waited = waited.get((cut.service.pk, setting.pk), {})
+        self.collected_at = collected_at
+
+    def decide(self, rows: list[Item], unbilled: Unbilled) -> None:
+        if not self.is_on(self.cut.until - timedelta(days=1)):
+            return
+        by_version: dict[int, Billable] = {}
+        for item in self.totals(rows, unbilled) if self.setting.metric.adds_up else self.levels(rows, unbilled):
+            version = self.setting.version_on(item.start)
+            if version is not None:
+                # Totals of one version are summed and rated once; each level is rated by itself.
+                key = version.pk if self.setting.metric.adds_up else -len(by_version)
+                by_version.setdefault(key, Billable(self.setting, version, [])).items.append(item)
+        if by_version:
+            next(iter(by_version.values())).missing.extend(self.missing(rows))
+        unbilled.billable.extend(by_version.values())
+
+    def is_on(self, day: date) -> bool:
+        return self.setting.was_enabled(day) and covered(self.spans, day)
+
+    def was_on(self, start: date, end: date) -> bool:
+        """Whether a period lies wholly inside one span of the metric and one of the invoicing."""
+        last = end - timedelta(days=1)
+        return all(
+            any(span.start <= start and (span.end is None or last < span.end) for span in spans)
+            for spans in (self.setting.enabled_spans.all(), self.spans)
+        )
+
+    def totals(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
+        for row in rows:
+            if not self.cut.is_final and row.end > self.cut.until:
+                continue  # still open
+            if self.setting.version_on(row.start) is None or not self.was_on(
+                row.start, min(row.end, self.cut.until)
+            ):
+                continue
+            if self.cut.is_final or self.was_read_after(row.end) or row.start in self.waited:
+                yield row
+            else:
+                unbilled.waiting.append(
+                    Waiting(self.setting, row.start, row.end, f"not read since the period ended on {row.end}")
+                )
+
+    def was_read_after(self, end: date) -> bool:
+        zone = self.cut.service.tenant.server.zone  # type: ignore[union-attr]
+        return self.collected_at is not None and self.collected_at >= Period(end - timedelta(days=1), end).ends_at(zone)
+
+    def levels(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
+        terms = [(Period(start, end), True) for start, end in sorted(self.waited.items())]
+        if self.cut.term is not None:
+            terms.append((self.cut.term, False))
+        for period, has_waited in terms:
+            if self.setting.version_on(period.start) is None or not self.was_on(period.start, period.end):
+                continue
+            until = [row for row in rows if period.start <= row.start <= period.end]
+            later = [row for row in rows if row.start > period.end]
+            row = until[-1] if until else later[0] if later and has_waited else None
+            if row is not None and (self.cut.is_final or has_waited or self.is_fresh(row, period)):
+                yield Item(period.start, period.end, row.start, row.value)
+            elif not self.cut.is_final:
+                since = f"not measured since {row.start}" if row else "not collected yet"
+                unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
+
+    def is_fresh(self, row: Item, period: Period) -> bool:
+        return row.start >= period.end - timedelta(hours=site.STALE_AFTER_HOURS + 12)
+
+    def missing(self, rows: list[Item]) -> list[Period]:
+        """The closed months of the term that have no record; they count as nothing, and the line says so."""
+        if self.setting.metric.type != MetricType.MONTH or self.cut.term is None:
+            return []
+        recorded, found = {row.start for row in rows}, []
+        first = min(recorded, default=self.cut.until)
+        period = month(self.cut.term.start)
+        while period.end <= self.cut.until:
+            if period.start not in recorded and period.start > first and self.was_on(period.start, period.end):
+                found.append(period)
+            period = month(period.end)
+        return found
+
+
+def _usage(
+    cuts: list[Cut], settings: Mapping[int, list[MetricSetting]], waited: Mapping[tuple[int, int], dict[date, date]]
+) -> dict[tuple[int, int], list[Item]]:
+    """Return the usage rows to decide about, by tenant and metric, oldest first: the totals that no invoice
+    has billed, and the levels of the terms that close."""
+    grouped: dict[tuple[int, int], list[Item]] = defaultdict(list)
+    if not cuts:
+        return grouped
+    metrics = {setting.metric_id: setting.metric for cut in cuts for setting in settings.get(cut.service.product_id, ())}
+    anchors = {cut.service.tenant_id: cut.service.anchor for cut in cuts}
+    rows = Usage.objects.filter(tenant_id__in=list(anchors), start__lte=max(cut.until for cut in cuts))
+    billed = BilledPeriod.objects.filter(
+        tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
+    )
+    totals = rows.filter(
+        metric_id__in=[pk for pk, metric in metrics.items() if metric.adds_up],
+        start__gte=min(anchors.values()).replace(day=1),
+    ).exclude(Exists(billed))
+    terms = [cut.term.start for cut in cuts if cut.term] + [start for starts in waited.values() for start in starts]
+    levels = rows.filter(
+        metric_id__in=[pk for pk, metric in metrics.items() if not metric.adds_up],
+        start__gte=min(terms, default=date.max),
+    )
+    for choice in (totals, levels):
+        values = choice.order_by("start").values_list("tenant_id", "metric_id", "start", "end", "value")
+        for tenant_id, metric_id, start, end, value in values.iterator(chunk_size=10_000):
+            # A month that began before the service counts whole; a day before it does not.
+            anchor = anchors[tenant_id]
+            if start >= (anchor.replace(day=1) if metrics[metric_id].type == MetricType.MONTH else anchor):
+                grouped[tenant_id, metric_id].append(Item(start, end, start, value))
+    return grouped
+
+
+def _collected(cuts: list[Cut]) -> dict[tuple[int, int], datetime]:
+    """Return when each metric of each tenant was last brought by a collection."""
+    rows = Latest.objects.filter(tenant_id__in=[cut.service.tenant_id for cut in cuts]).with_collected_at()
+    return {(row.tenant_id, row.metric_id): row.collected_at for row in rows}
+
+
+def _waited(cuts: list[Cut]) -> dict[tuple[int, int], dict[date, date]]:
+    """Return the periods that waited for an earlier invoice already, by service and setting: end by start."""
+    found: dict[tuple[int, int], dict[date, date]] = defaultdict(dict)
+    rows = Deferral.objects.filter(service_id__in=[cut.service.pk for cut in cuts])
+    for service_id, setting_id, start, end in rows.values_list("service_id", "setting_id", "start", "end"):
+        found[service_id, setting_id][start] = end
+    return found

@@ -1,0 +1,282 @@
+"""How values get into the database: one COPY to a staging table, then one statement that does the rest.
+
+A collection of any size takes the same number of statements. Values are checked on their way in; what
+is refused is written down with its tenant, metric and reason, and the rest goes on.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from metering import partitions
+from metering.models import MAX_VALUE, Collection, Metric
+from metering.periods import Period, day, month
+from metering.providers.base import MetricType, TenantUsage, Usage
+from metering.units import PLACES
+
+#: A run that refuses more keeps counting, but lists no further ones.
+MAX_PROBLEMS = 500
+MAX_KEY = 255
+
+
+@dataclass
+class Intake:
+    """What came in from one server: which tenants, how many values, and what was refused."""
+
+    metrics: Mapping[str, Metric]
+    open_day: date
+    tenants: dict[str, int] = field(default_factory=dict)
+    ambiguous: set[str] = field(default_factory=set)
+    seen_metrics: set[int] = field(default_factory=set)
+    months: set[date] = field(default_factory=set)
+    values: int = 0
+    rejected: int = 0
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+    def refuse(self, tenant: str, metric: str, reason: str) -> None:
+        self.rejected += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append({"tenant": printable(tenant), "metric": printable(metric), "reason": reason[:500]})
+
+    def period_of(self, metric: Metric, usage: Usage) -> Period:
+        """Return the period a value belongs to: the one it names, else the open one. Raises ValueError."""
+        if usage.start is not None and usage.end is not None:
+            if metric.type == MetricType.COUNTER:
+                raise ValueError("a counter has a value now, not for a period")
+            period = Period(usage.start, usage.end)
+            expected = month(period.start) if metric.type == MetricType.MONTH else day(period.start)
+            if period != expected:
+                raise ValueError(f"{period.start} to {period.end} is not one {metric.type} of this metric")
+            if period.start > self.open_day or period.start.year < self.open_day.year - 5:
+                raise ValueError(f"the period from {period.start} is in the future or too far back")
+            return period
+        return month(self.open_day) if metric.type == MetricType.MONTH else day(self.open_day)
+
+
+def printable(text: str) -> str:
+    """Return a name from outside as it may be shown and stored: no control characters, not too long."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"
+
+
+def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
+    """Copy all acceptable values into the staging table `staged`, streaming."""
+    with connection.cursor() as cursor:
+        # In case this transaction has collected before; else the end of it drops them.
+        cursor.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.seen")
+        cursor.execute(
+            "CREATE TEMPORARY TABLE staged (tenant integer, metric bigint, value numeric(24, 6),"
+            ' quota numeric(24, 6), start date, "end" date) ON COMMIT DROP'
+        )
+        with cursor.copy("COPY staged FROM STDIN") as copy:
+            for answer in answers:
+                if rows := "".join(_rows(intake, answer)):
+                    copy.write(rows)
+        cursor.execute("CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id bigint) ON COMMIT DROP")
+        with cursor.copy("COPY seen (tenant, key) FROM STDIN") as copy:
+            for key, number in intake.tenants.items():
+                copy.write_row((number, key))
+        _drop_ambiguous(cursor, intake)
+
+
+def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
+    key = answer.tenant
+    if reason := _bad_key(key):
+        intake.refuse(key, "", reason)
+        return
+    if key in intake.tenants:
+        # Two different answers for one name: neither can be believed.
+        intake.ambiguous.add(key)
+        return
+    number = intake.tenants[key] = len(intake.tenants)
+    for name, reason in answer.failures.items():
+        intake.refuse(key, name, reason)
+    for name, usage in answer.values.items():
+        metric = intake.metrics.get(name)
+        if metric is None:
+            intake.refuse(key, name, "the provider did not declare this metric")
+            continue
+        try:
+            period = intake.period_of(metric, usage)
+            value = _checked(usage.value)
+            quota = "\\N" if usage.limit is None else _checked(usage.limit)
+        except ValueError as error:
+            intake.refuse(key, name, str(error))
+            continue
+        intake.values += 1
+        intake.seen_metrics.add(metric.pk)
+        intake.months.add(period.start)
+        yield f"{number}\t{metric.pk}\t{value}\t{quota}\t{period.start}\t{period.end}\n"
+
+
+def _bad_key(key: str) -> str:
+    if not isinstance(key, str) or not key.strip():
+        return "a tenant without a name"
+    if len(key) > MAX_KEY:
+        return f"a tenant's name of more than {MAX_KEY} characters"
+    if not key.isprintable():
+        return "a tenant's name with control characters or broken text"
+    return ""
+
+
+def _checked(value: Decimal) -> Decimal:
+    """Return the value if it may be stored. Raises ValueError with the reason."""
+    if not isinstance(value, Decimal):
+        raise ValueError(f"{value!r:.40} is of type {type(value).__name__}, not a Decimal")
+    if not value.is_finite():
+        raise ValueError(f"{value} is not a number")
+    if value < 0:
+        raise ValueError(f"{value} is negative")
+    if value > MAX_VALUE:
+        raise ValueError(f"{value:.3E} is above {MAX_VALUE:.0E}")
+    if value.as_tuple().exponent < -PLACES and value != round(value, PLACES):  # type: ignore[operator]
+        raise ValueError(f"{value} has more than {PLACES} decimal places")
+    return value
+
+
+def _drop_ambiguous(cursor: CursorWrapper, intake: Intake) -> None:
+    for key in sorted(intake.ambiguous):
+        intake.refuse(key, "", "named twice in one answer; nothing of it was stored")
+    numbers = [intake.tenants.pop(key) for key in intake.ambiguous]
+    if numbers:
+        cursor.execute("DELETE FROM staged WHERE tenant = ANY(%s)", [numbers])
+        cursor.execute("DELETE FROM seen WHERE tenant = ANY(%s)", [numbers])
+
+
+def store(*, collection: Collection, intake: Intake, counted_before: Iterable[int]) -> int:
+    """Turn what was staged into tenants, readings, latest values and usage. Returns the readings stored.
+
+    `counted_before` are the metrics that the server's last collection brought: a counter of a tenant that
+    is new since then counts in full, one that is only new to us starts from its first value.
+    """
+    partitions.ensure(intake.months | {collection.as_of.date()})
+    with connection.cursor() as cursor:
+        _match_tenants(cursor, collection)
+        cursor.execute("ANALYZE staged, seen")
+        cursor.execute(
+            _STORE,
+            {
+                "collection": collection.pk,
+                "as_of": collection.as_of,
+                "checked_at": collection.as_of if collection.tenant_key else None,
+                "counters": [metric.pk for metric in intake.metrics.values() if metric.type == MetricType.COUNTER],
+                "resetting": [
+                    metric.pk
+                    for metric in intake.metrics.values()
+                    if metric.type in (MetricType.DAY, MetricType.MONTH)
+                ],
+                "counted_before": list(counted_before),
+                "open_day": intake.open_day,
+                "starts": sorted(intake.months),
+            },
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
+    """Give every tenant seen its row, making those that are new."""
+    server, as_of = collection.server_id, collection.as_of
+    cursor.execute(
+        "INSERT INTO metering_tenant (server_id, key, first_seen_at)"
+        " SELECT %s, key, %s FROM seen WHERE NOT EXISTS"
+        " (SELECT FROM metering_tenant old WHERE old.server_id = %s AND old.key = seen.key)"
+        " ON CONFLICT DO NOTHING",
+        [server, as_of, server],
+    )
+    cursor.execute(
+        "UPDATE seen SET tenant_id = t.id FROM metering_tenant t WHERE t.server_id = %s AND t.key = seen.key",
+        [server],
+    )
+    cursor.execute(
+        "UPDATE metering_tenant t SET first_seen_at = coalesce(first_seen_at, %s), missing_since = NULL"
+        " FROM seen WHERE t.id = seen.tenant_id AND (t.first_seen_at IS NULL OR t.missing_since IS NOT NULL)",
+        [as_of],
+    )
+
+
+def mark_missing(*, collection: Collection, last_collected_at: datetime | None, is_whole: bool) -> None:
+    """Write down which values, and if the answer was whole which tenants, this collection did not bring.
+
+    Their latest values stay what they were; that they are no longer confirmed makes them age.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE metering_latest l SET seen_until = coalesce(%s, l.read_at) FROM metering_tenant t"
+            " WHERE t.server_id = %s AND t.id = l.tenant_id AND l.seen_until IS NULL"
+            " AND NOT EXISTS (SELECT FROM staged s JOIN seen ON seen.tenant = s.tenant"
+            "                 WHERE seen.tenant_id = l.tenant_id AND s.metric = l.metric_id)",
+            [last_collected_at, collection.server_id],
+        )
+        if is_whole:
+            cursor.execute(
+                "UPDATE metering_tenant t SET missing_since = %s WHERE t.server_id = %s AND t.missing_since IS NULL"
+                " AND t.first_seen_at IS NOT NULL AND NOT EXISTS (SELECT FROM seen WHERE seen.tenant_id = t.id)",
+                [collection.as_of, collection.server_id],
+            )
+
+
+#: The readings, latest values and usage of a collection, from the staged values. In words:
+#: - `incoming` knows, for each value, the latest one before it and the usage of its period so far;
+#: - a reading is kept when the value differs from the latest one, or begins a new period of a total;
+#:   of a closed period that was asked for again, when it differs from that period's usage;
+#: - the latest value moves with the open period only;
+#: - usage takes the value, or for a counter grows by the increase since the latest count; a count that
+#:   fell was reset, so all of it is increase.
+_STORE = """
+WITH incoming AS MATERIALIZED (
+    SELECT seen.tenant_id, s.metric AS metric_id, s.value, s.quota, s.start, s."end", is_counter, is_open,
+           l.value AS latest, l.seen_until, l.quota AS latest_quota, u.value AS usage,
+           CASE WHEN is_open
+               THEN s.value IS DISTINCT FROM l.value OR (is_resetting AND s.start IS DISTINCT FROM l.start)
+               ELSE s.value IS DISTINCT FROM u.value
+           END AS is_new,
+           CASE
+               WHEN l.value <= s.value THEN s.value - l.value
+               WHEN l.value > s.value THEN s.value
+               WHEN t.first_seen_at = %(as_of)s AND s.metric = ANY(%(counted_before)s) THEN s.value
+               ELSE 0
+           END AS increase
+    FROM (
+        SELECT *, metric = ANY(%(counters)s) AS is_counter, metric = ANY(%(resetting)s) AS is_resetting,
+               "end" > %(open_day)s::date AS is_open
+        FROM staged
+    ) s
+    JOIN seen ON seen.tenant = s.tenant
+    JOIN metering_tenant t ON t.id = seen.tenant_id
+    LEFT JOIN metering_latest l ON l.tenant_id = seen.tenant_id AND l.metric_id = s.metric
+    LEFT JOIN metering_usage u
+        ON u.tenant_id = seen.tenant_id AND u.metric_id = s.metric AND u.start = s.start AND u.start = ANY(%(starts)s)
+), readings AS (
+    INSERT INTO metering_reading (tenant_id, metric_id, read_at, start, "end", value, collection_id)
+    SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM incoming WHERE is_new
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), latest AS (
+    INSERT INTO metering_latest AS l
+        (tenant_id, metric_id, value, quota, start, read_at, checked_at, collection_id)
+    SELECT tenant_id, metric_id, value, quota, start, %(as_of)s, %(checked_at)s, %(collection)s
+    FROM incoming
+    WHERE is_open AND (
+        is_new OR seen_until IS NOT NULL OR quota IS DISTINCT FROM latest_quota OR %(checked_at)s IS NOT NULL
+    )
+    ON CONFLICT (tenant_id, metric_id) DO UPDATE SET
+        value = excluded.value, quota = excluded.quota, start = excluded.start,
+        read_at = CASE WHEN l.value = excluded.value THEN l.read_at ELSE excluded.read_at END,
+        checked_at = coalesce(excluded.checked_at, l.checked_at),
+        seen_until = CASE WHEN excluded.checked_at IS NULL THEN NULL ELSE l.seen_until END,
+        collection_id = excluded.collection_id
+), usage AS (
+    INSERT INTO metering_usage (tenant_id, metric_id, start, "end", value, collection_id)
+    SELECT tenant_id, metric_id, start, "end",
+           CASE WHEN is_counter THEN coalesce(usage, 0) + increase ELSE value END, %(collection)s
+    FROM incoming
+    WHERE usage IS NULL OR CASE WHEN is_counter THEN increase <> 0 ELSE value <> usage END
+    ON CONFLICT (tenant_id, metric_id, start)
+        DO UPDATE SET value = excluded.value, collection_id = excluded.collection_id
+)
+SELECT count(*) FROM readings
+"""

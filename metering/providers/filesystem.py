@@ -1,0 +1,249 @@
+"""Directories below a root as tenants: web spaces, home directories, mail domains.
+
+A tenant is a directory immediately below the root. Symbolic links and names that start with a dot are
+none. What a tenant's people can change is never trusted: every directory is opened from the one before
+it and never through a symbolic link, so that a tree that is rearranged while it is read cannot lead
+outside, and no tree is too deep.
+
+A tree is not frozen while it is read. What vanishes meanwhile is not counted; what is moved meanwhile
+may be counted twice or not at all, as with `du`.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar
+from unicodedata import category
+
+from metering.periods import Period
+from metering.providers.base import Connection, Field, Metric, MetricType, Provider, ProviderError, TenantUsage, Usage
+from metering.units import MAILBOXES, MB, Unit
+
+_DISK_USED = Metric("disk_used", "Disk used", MetricType.SNAPSHOT, MB)
+_FILES = Metric("files", "Files", MetricType.SNAPSHOT, Unit("files", "file", "files"))
+_MAILBOXES = Metric("mailboxes", "Mailboxes", MetricType.SNAPSHOT, MAILBOXES)
+_METRICS = (_DISK_USED, _FILES, _MAILBOXES)
+
+_DIRECTORIES = Unit("directories", "directory", "directories")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: What opening a directory fails with when there is none, or none any more: a link took its place, for example.
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_MAILDIR = frozenset({"cur", "new", "tmp"})
+
+
+class Filesystem(Provider):
+    """Usage of the directories below one root.
+
+    - `disk_used`: the sizes of all regular files, in bytes, as `ls -l` writes them: neither rounded up to
+      blocks nor reduced for holes. A file with several names in the tenant's tree counts once.
+      Directories themselves, symbolic links, sockets and devices have no size.
+    - `files`: those regular files; again, one with several names is one.
+    - `mailboxes`: directories that have `cur`, `new` and `tmp`, with or without mail. Folders within a
+      mailbox by the rules of Maildir++, whose names start with a dot, belong to it.
+
+    Other file systems that are mounted within a tenant's tree are left out, like `du -x` does; the
+    tenant's directory itself may be one.
+    """
+
+    title: ClassVar[str] = "File system"
+    tenant_is: ClassVar[str] = "the name of a directory below the root"
+    can_look_back: ClassVar[bool] = False
+    fields: ClassVar[tuple[Field, ...]] = (Field("root", "Root", help="Absolute path, such as /srv/www."),)
+
+    def __init__(self, connection: Connection) -> None:
+        self._root = str(connection.settings["root"])
+
+    @classmethod
+    def metrics(cls, settings: Mapping[str, Any] | None = None) -> Sequence[Metric]:
+        return _METRICS
+
+    def check(self) -> str:
+        """Return "/srv/www, 12 directories": the root, and how many tenants it has."""
+        with self._open() as root:
+            return f"{self._root}, {_DIRECTORIES.write(Decimal(len(self._tenants(root))))}"
+
+    def usage(self, month: Period | None = None) -> Iterator[TenantUsage]:
+        """Yield the current usage of every tenant, in the order of their names; `month` is never given.
+
+        A tenant whose name nobody could write gets its name as Python writes it, and failures only.
+        """
+        with self._open() as root:
+            for name in self._tenants(root):
+                if not _is_name(name):
+                    reason = f"The name {name!r} is not valid UTF-8 or has control characters: rename the directory."
+                    yield _failed(repr(name), reason)
+                elif usage := self._measure(root, name):
+                    yield usage
+
+    def tenant_usage(self, tenant: str) -> TenantUsage:
+        with self._open() as root:
+            is_name = tenant and not tenant.startswith(".") and "/" not in tenant and _is_name(tenant)
+            usage = self._measure(root, tenant) if is_name else None
+        if usage is None:
+            raise ProviderError(f"{self._root} has no directory called {tenant!r}. Check the name.")
+        return usage
+
+    @contextmanager
+    def _open(self) -> Iterator[int]:
+        if not os.path.isabs(self._root):
+            raise ProviderError(f"The root {self._root!r} is not an absolute path: write it from the first / on.")
+        try:
+            root = os.open(self._root, _DIRECTORY)
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from error
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+    def _tenants(self, root: int) -> list[str]:
+        try:
+            with os.scandir(root) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return sorted(name for name in names if not name.startswith("."))
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> ProviderError:
+        """Say what is wrong with the root, and what to do."""
+        if isinstance(error, FileNotFoundError):
+            return ProviderError(f"The root {self._root} does not exist. Correct it, or mount what should be there.")
+        if isinstance(error, NotADirectoryError):
+            return ProviderError(f"The root {self._root} is not a directory. Name the one that holds the tenants.")
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return ProviderError(
+            f"The root {self._root!r} could not be read: {reason}. "
+            "Let the account that Tallyport runs as read and search it."
+        )
+
+    def _measure(self, root: int, tenant: str) -> TenantUsage | None:
+        """Return the usage of a tenant, or None when there is no such directory."""
+        walk = _Walk(os.dup(root))
+        try:
+            if not walk.run(tenant):
+                return None
+        except OSError as error:
+            # What could not be opened may hold anything.
+            return _failed(tenant, walk.explain(error))
+        mailboxes = {_MAILBOXES.system_name: Usage(Decimal(walk.mailboxes))}
+        if walk.unsized:
+            return TenantUsage(tenant, mailboxes, dict.fromkeys(["disk_used", "files"], walk.unsized))
+        sizes = {"disk_used": Usage(Decimal(walk.size)), "files": Usage(Decimal(walk.files))}
+        return TenantUsage(tenant, sizes | mailboxes)
+
+
+def _is_name(name: str) -> bool:
+    """Whether people could write the name: it has no control characters and no bytes that are not UTF-8."""
+    return not any(category(character) in {"Cc", "Cs"} for character in name)
+
+
+def _failed(tenant: str, reason: str) -> TenantUsage:
+    return TenantUsage(tenant, {}, {metric.system_name: reason for metric in _METRICS})
+
+
+@dataclass(slots=True)
+class _Level:
+    """A directory on the way down, and the directories in it that are still to be visited."""
+
+    name: str
+    identity: tuple[int, int]
+    below: list[str] = field(default_factory=list)
+    is_maildir: bool = False
+
+
+class _Walk:
+    """Adds up one tree, depth first and with one directory open at a time, however deep it is."""
+
+    def __init__(self, root: int) -> None:
+        """Start in the directory open as `root`, which is closed after the walk."""
+        self.size = self.files = self.mailboxes = 0
+        #: Why files could not be looked at, although their directory could be listed.
+        self.unsized = ""
+        self._here = root
+        self._levels: list[_Level] = []
+        self._linked: set[tuple[int, int]] = set()
+
+    def run(self, name: str) -> bool:
+        """Add up the directory called `name`, and return whether there is one.
+
+        Raises OSError when a directory could not be read; `explain` says which.
+        """
+        try:
+            self._down(name)
+            is_there = bool(self._levels)
+            while self._levels:
+                if self._levels[-1].below:
+                    self._down(self._levels[-1].below.pop())
+                else:
+                    self._up()
+            return is_there
+        finally:
+            os.close(self._here)
+
+    def explain(self, error: OSError) -> str:
+        path = [level.name for level in self._levels]
+        if isinstance(error.filename, str):
+            path.append(error.filename)
+        shown = "/".join(path)[-200:]
+        advice = " Let the account that Tallyport runs as read it." if isinstance(error, PermissionError) else ""
+        return f"{shown!r} could not be read: {error.strerror}.{advice}"
+
+    def _down(self, name: str) -> None:
+        try:
+            self._move(name)
+        except OSError as error:
+            if error.errno in _GONE:
+                return
+            raise
+        level = _Level(name, self._identity())
+        self._levels.append(level)
+        if level.identity[0] == self._levels[0].identity[0]:
+            self._read(level)
+
+    def _up(self) -> None:
+        name = self._levels.pop().name
+        if self._levels:
+            self._move("..")
+            # Whoever moves a directory while we are in it must not lead us to where it is now.
+            if self._identity() != self._levels[-1].identity:
+                raise OSError(errno.ESTALE, "it was moved while it was read", name)
+
+    def _move(self, name: str) -> None:
+        there = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._here)
+        os.close(self._here)
+        self._here = there
+
+    def _identity(self) -> tuple[int, int]:
+        info = os.fstat(self._here)
+        return info.st_dev, info.st_ino
+
+    def _read(self, level: _Level) -> None:
+        with os.scandir(self._here) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    level.below.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    self._count(entry)
+        level.is_maildir = _MAILDIR.issubset(level.below)
+        is_folder = level.name.startswith(".") and len(self._levels) > 1 and self._levels[-2].is_maildir
+        if level.is_maildir and not is_folder:
+            self.mailboxes += 1
+
+    def _count(self, entry: os.DirEntry[str]) -> None:
+        try:
+            info = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.unsized = self.unsized or self.explain(error)
+            return
+        identity = info.st_dev, info.st_ino
+        if identity in self._linked:
+            return
+        if info.st_nlink > 1:
+            self._linked.add(identity)
+        self.files += 1
+        self.size += info.st_size
