@@ -24,7 +24,7 @@ from invoicing.drafts import CannotBill, Draft
 from invoicing.issuing import Document
 from invoicing.models import Claim, Deferral, Invoice, Parked, Run
 from metering import collection
-from metering.models import Latest, Server
+from metering.models import Latest, Server, Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,10 @@ def refresh_stale(*, on: date, at: datetime, service: Service | None = None) -> 
     if service is not None:
         due = due.filter(pk=service.pk)
     limit = at - timedelta(hours=settings.STALE_AFTER_HOURS)
-    stale = Latest.objects.filter(seen_until__isnull=False).values("tenant_id")
-    servers = Server.objects.filter(is_active=True).filter(
-        Q(collected_at=None) | Q(collected_at__lt=limit) | Q(tenants__in=stale), tenants__services__in=due
-    )
-    for server in servers.distinct():
+    left_out = Latest.objects.filter(seen_until__lt=limit).exclude(checked_at__gte=limit)
+    is_old = Q(server__collected_at=None) | Q(server__collected_at__lt=limit) | Q(pk__in=left_out.values("tenant_id"))
+    stale = Tenant.objects.filter(is_old, pk__in=due.values("tenant_id"))
+    for server in Server.objects.filter(is_active=True, pk__in=stale.values("server_id")):
         try:
             collection.collect_with_look_back(server=server, as_of=at)
         except collection.Busy:

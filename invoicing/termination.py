@@ -36,8 +36,8 @@ def terminate(*, service: Service, on: date, at: datetime) -> Ended:
     Terms that were due before that day are billed first. Terminating again changes nothing and returns the
     first invoice. If the server does not answer, the last values known are billed and a warning says so.
 
-    Raises CannotTerminate for a service that is not running, and drafts.CannotBill when its usage has no
-    price; then nothing has changed.
+    Raises CannotTerminate for a service that is not running or whose missed terms cannot be billed, and
+    drafts.CannotBill when its usage has no price; then the service runs on.
     """
     if service.status == Service.Status.TERMINATED:
         return Ended(service, _first_invoice(service))
@@ -88,7 +88,8 @@ def _final_invoice(service: Service, on: date, at: datetime) -> Invoice | None:
     catalog = Catalog.read([service.product_id])
     found = unbilled.find([unbilled.of_termination(service, on)], catalog.settings)
     draft = drafts.termination(service, found[service.pk])
-    issuing.claim(Claim.Kind.TERMINATION, [draft], [service.anchor], at)
+    if not issuing.claim(Claim.Kind.TERMINATION, [draft], [service.anchor], at):
+        return _first_invoice(service)
     Parked.objects.filter(service=service).delete()
     Deferral.objects.filter(service=service).delete()
     documents = issuing.grouped(Invoice.Kind.TERMINATION, [draft], {service.pk: on})

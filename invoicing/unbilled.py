@@ -178,12 +178,12 @@ class _Judge:
         for period, has_waited in terms:
             if self.setting.version_on(period.start) is None or not self.was_on(period.start, period.end):
                 continue
-            until = [row for row in rows if period.start <= row.start <= period.end]
-            later = [row for row in rows if row.start > period.end]
-            row = until[-1] if until else later[0] if later and has_waited else None
+            # Only what was measured during the term, or on the day it ends: nothing is charged on a guess.
+            measured = [row for row in rows if period.start <= row.start <= period.end]
+            row = measured[-1] if measured else None
             if row is not None and (self.cut.is_final or has_waited or self.is_fresh(row, period)):
                 yield Item(period.start, period.end, row.start, row.value)
-            elif not self.cut.is_final:
+            elif not self.cut.is_final and not has_waited:
                 since = f"not measured since {row.start}" if row else "not collected yet"
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
 

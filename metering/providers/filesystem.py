@@ -1,12 +1,11 @@
 """Directories below a root as tenants: web spaces, home directories, mail domains.
 
 A tenant is a directory immediately below the root. Symbolic links and names that start with a dot are
-none. What a tenant's people can change is never trusted: every directory is opened from the one before
-it and never through a symbolic link, so that a tree that is rearranged while it is read cannot lead
-outside, and no tree is too deep.
+none. What tenants can change is not trusted: every directory is opened from the one before it and never
+through a symbolic link, so a tree that is rearranged while it is read cannot lead outside, nor be too deep.
 
-A tree is not frozen while it is read. What vanishes meanwhile is not counted; what is moved meanwhile
-may be counted twice or not at all, as with `du`.
+What vanishes while a tree is read is not counted. What is moved may be counted twice or not at all, as
+with `du`.
 """
 
 import errno
@@ -22,11 +21,11 @@ from metering.periods import Period
 from metering.providers.base import Connection, Field, Metric, MetricType, Provider, ProviderError, TenantUsage, Usage
 from metering.units import MAILBOXES, MB, Unit
 
-_DISK_USED = Metric("disk_used", "Disk used", MetricType.SNAPSHOT, MB)
-_FILES = Metric("files", "Files", MetricType.SNAPSHOT, Unit("files", "file", "files"))
-_MAILBOXES = Metric("mailboxes", "Mailboxes", MetricType.SNAPSHOT, MAILBOXES)
-_METRICS = (_DISK_USED, _FILES, _MAILBOXES)
-
+_METRICS = (
+    Metric("disk_used", "Disk used", MetricType.SNAPSHOT, MB),
+    Metric("files", "Files", MetricType.SNAPSHOT, Unit("files", "file", "files")),
+    Metric("mailboxes", "Mailboxes", MetricType.SNAPSHOT, MAILBOXES),
+)
 _DIRECTORIES = Unit("directories", "directory", "directories")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: What opening a directory fails with when there is none, or none any more: a link took its place, for example.
@@ -65,8 +64,8 @@ class Filesystem(Provider):
         with self._open() as root:
             return f"{self._root}, {_DIRECTORIES.write(Decimal(len(self._tenants(root))))}"
 
-    def usage(self, month: Period | None = None) -> Iterator[TenantUsage]:
-        """Yield the current usage of every tenant, in the order of their names; `month` is never given.
+    def usage(self, period: Period | None = None) -> Iterator[TenantUsage]:
+        """Yield the current usage of every tenant, in the order of their names; `period` is never given.
 
         A tenant whose name nobody could write gets its name as Python writes it, and failures only.
         """
@@ -109,10 +108,8 @@ class Filesystem(Provider):
 
     def _unusable(self, error: Exception) -> ProviderError:
         """Say what is wrong with the root, and what to do."""
-        if isinstance(error, FileNotFoundError):
-            return ProviderError(f"The root {self._root} does not exist. Correct it, or mount what should be there.")
-        if isinstance(error, NotADirectoryError):
-            return ProviderError(f"The root {self._root} is not a directory. Name the one that holds the tenants.")
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return ProviderError(f"{self._root} is not a directory. Correct the root, or mount what should be there.")
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return ProviderError(
             f"The root {self._root!r} could not be read: {reason}. "
@@ -128,11 +125,10 @@ class Filesystem(Provider):
         except OSError as error:
             # What could not be opened may hold anything.
             return _failed(tenant, walk.explain(error))
-        mailboxes = {_MAILBOXES.system_name: Usage(Decimal(walk.mailboxes))}
-        if walk.unsized:
-            return TenantUsage(tenant, mailboxes, dict.fromkeys(["disk_used", "files"], walk.unsized))
-        sizes = {"disk_used": Usage(Decimal(walk.size)), "files": Usage(Decimal(walk.files))}
-        return TenantUsage(tenant, sizes | mailboxes)
+        values = {"disk_used": walk.size, "files": walk.files, "mailboxes": walk.mailboxes}
+        failures = dict.fromkeys(["disk_used", "files"], walk.unsized) if walk.unsized else {}
+        known = {name: Usage(Decimal(value)) for name, value in values.items() if name not in failures}
+        return TenantUsage(tenant, known, failures)
 
 
 def _is_name(name: str) -> bool:
@@ -142,6 +138,11 @@ def _is_name(name: str) -> bool:
 
 def _failed(tenant: str, reason: str) -> TenantUsage:
     return TenantUsage(tenant, {}, {metric.system_name: reason for metric in _METRICS})
+
+
+def _identity(directory: int) -> tuple[int, int]:
+    info = os.fstat(directory)
+    return info.st_dev, info.st_ino
 
 
 @dataclass(slots=True)
@@ -155,10 +156,9 @@ class _Level:
 
 
 class _Walk:
-    """Adds up one tree, depth first and with one directory open at a time, however deep it is."""
+    """Adds up one tree, depth first, from the directory open as `root`, which it closes in the end."""
 
     def __init__(self, root: int) -> None:
-        """Start in the directory open as `root`, which is closed after the walk."""
         self.size = self.files = self.mailboxes = 0
         #: Why files could not be looked at, although their directory could be listed.
         self.unsized = ""
@@ -172,8 +172,7 @@ class _Walk:
         Raises OSError when a directory could not be read; `explain` says which.
         """
         try:
-            self._down(name)
-            is_there = bool(self._levels)
+            is_there = self._down(name)
             while self._levels:
                 if self._levels[-1].below:
                     self._down(self._levels[-1].below.pop())
@@ -184,44 +183,44 @@ class _Walk:
             os.close(self._here)
 
     def explain(self, error: OSError) -> str:
-        path = [level.name for level in self._levels]
-        if isinstance(error.filename, str):
-            path.append(error.filename)
-        shown = "/".join(path)[-200:]
+        inside = [error.filename] if isinstance(error.filename, str) else []
+        path = "/".join([*(level.name for level in self._levels), *inside])[-200:]
         advice = " Let the account that Tallyport runs as read it." if isinstance(error, PermissionError) else ""
-        return f"{shown!r} could not be read: {error.strerror}.{advice}"
+        return f"{path!r} could not be read: {error.strerror}.{advice}"
 
-    def _down(self, name: str) -> None:
+    def _down(self, name: str) -> bool:
+        """Read a directory, unless it is gone, and stay in it when there are others below it."""
         try:
-            self._move(name)
+            there = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._here)
         except OSError as error:
             if error.errno in _GONE:
-                return
+                return False
             raise
-        level = _Level(name, self._identity())
-        self._levels.append(level)
-        if level.identity[0] == self._levels[0].identity[0]:
-            self._read(level)
+        try:
+            level = _Level(name, _identity(there))
+            self._levels.append(level)
+            if level.identity[0] == self._levels[0].identity[0]:
+                self._read(there, level)
+            if level.below:
+                self._here, there = there, self._here
+            else:
+                self._levels.pop()
+        finally:
+            os.close(there)
+        return True
 
     def _up(self) -> None:
         name = self._levels.pop().name
         if self._levels:
-            self._move("..")
+            there = os.open("..", _DIRECTORY, dir_fd=self._here)
+            os.close(self._here)
+            self._here = there
             # Whoever moves a directory while we are in it must not lead us to where it is now.
-            if self._identity() != self._levels[-1].identity:
+            if _identity(there) != self._levels[-1].identity:
                 raise OSError(errno.ESTALE, "it was moved while it was read", name)
 
-    def _move(self, name: str) -> None:
-        there = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._here)
-        os.close(self._here)
-        self._here = there
-
-    def _identity(self) -> tuple[int, int]:
-        info = os.fstat(self._here)
-        return info.st_dev, info.st_ino
-
-    def _read(self, level: _Level) -> None:
-        with os.scandir(self._here) as entries:
+    def _read(self, directory: int, level: _Level) -> None:
+        with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     level.below.append(entry.name)

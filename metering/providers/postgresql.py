@@ -162,8 +162,8 @@ class PostgreSQL(Provider):
         ((version, databases),) = self._query(self._home, _VERSION)
         return f"PostgreSQL {version}, {DATABASES.write(Decimal(databases))}"
 
-    def usage(self, month: Period | None = None) -> Iterator[TenantUsage]:
-        """Yield the current usage of every tenant, in the order of their names; `month` is never given."""
+    def usage(self, period: Period | None = None) -> Iterator[TenantUsage]:
+        """Yield the current usage of every tenant, in the order of their names; `period` is never given."""
         return self._visit(self._rows())
 
     def tenant_usage(self, tenant: str) -> TenantUsage:
