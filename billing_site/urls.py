@@ -1,3 +1,19 @@
+"""Every address of the site. Staff pages stand before Django's admin, which has the rest of /admin/."""
+
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import path
-urlpatterns = [path("admin/", admin.site.urls)]
+from django.urls import include, path
+
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = admin.site.site_title = "Tallyport"
+admin.site.index_title = "All records"
+
+urlpatterns = [
+    path("", include("invoicing.urls")),
+    path("admin/", include("invoicing.staff_urls")),
+    path("admin/", include("catalog.urls")),
+    path("admin/", include("metering.urls")),
+    path("admin/records/", admin.site.index, name="staff_records"),
+    path("admin/", admin.site.urls),
+    path("account/", include("allauth.urls")),
+]

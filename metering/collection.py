@@ -5,14 +5,14 @@ it, and no value is stored that the record does not account for.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from metering import ingestion
+from metering import ingestion, partitions
 from metering.ingestion import Intake
 from metering.models import Collection, Metric, Server, Tenant
 from metering.periods import Period, day, local_day, month
@@ -264,3 +264,24 @@ def _fail(record: Collection, error: str) -> None:
     record.status = Collection.Status.FAILED
     record.error = error
     _end(record)
+
+
+def collect_all(
+    *, as_of: datetime, servers: Iterable[Server] | None = None, done: Callable[[Server, Collection | None], None] | None = None
+) -> list[Collection]:
+    """Collect every active server, each isolated from the others, and return the records.
+
+    `done` is called after each server with its record, or None when another process was collecting it.
+    """
+    partitions.ensure_ahead(as_of.date())
+    records = []
+    for server in Server.objects.filter(is_active=True) if servers is None else servers:
+        record = None
+        try:
+            record = collect_with_look_back(server=server, as_of=as_of)
+            records.append(record)
+        except Busy:
+            logger.info("%s is being collected by another process", server)
+        if done:
+            done(server, record)
+    return records

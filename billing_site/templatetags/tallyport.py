@@ -55,3 +55,9 @@ def moment(at: datetime) -> str:
         return f"today, {local:%H:%M}"
     year = "" if local.year == today.year else f" {local.year}"
     return f"{local.day} {local:%b}{year}, {local:%H:%M}"
+
+
+@register.filter
+def money_text(value: str, currency: str) -> str:
+    """Write money that is stored as text, as in the totals of a run."""
+    return money.write(Decimal(value), currency)

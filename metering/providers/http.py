@@ -226,7 +226,7 @@ def _base(url: str) -> httpx2.URL:
 def _trust(ca: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cadata=ca.strip() or None)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, TypeError, ValueError):
         raise ProviderError("The CA certificate is not in PEM form (-----BEGIN CERTIFICATE-----).") from None
 
 

@@ -58,7 +58,7 @@ WITH live AS (
       AND NOT (usename = session_user AND application_name = %(application)s)
     GROUP BY datid
 )
-SELECT tenant, datname, has_database_privilege(live.oid, 'CONNECT'),
+SELECT tenant, live.datname, has_database_privilege(live.oid, 'CONNECT'),
        CASE WHEN live.oid IS NULL THEN 0
             WHEN has_database_privilege(live.oid, 'CONNECT') IS NULL THEN NULL
             WHEN has_database_privilege(live.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
@@ -69,7 +69,7 @@ LEFT JOIN live ON live.oid = tenants.oid
 LEFT JOIN pg_stat_database s ON s.datid = live.oid
 LEFT JOIN clients ON clients.datid = live.oid
 WHERE (%(only)s::text IS NULL OR tenant::text = %(only)s::text) AND tenant::text <> ALL (%(left_out)s::text[])
-ORDER BY tenant, datname
+ORDER BY tenant, live.datname
 """
 
 # A partitioned table is as many tables as it has partitions that hold rows: its parents (relkind 'p')
@@ -116,8 +116,8 @@ class PostgreSQL(Provider):
       take, in all tablespaces; without the write-ahead log. An empty database has some 7 million.
     - `tables`: tables that hold rows, of users and of extensions; a partition is a table, its parent is not.
     - `connections`: clients that are connected at the moment, without Tallyport's own.
-    - `rows_written`: rows inserted, updated and deleted, even if rolled back, since the server's
-      statistics were last reset. They may lag some seconds behind.
+    - `rows_written`: rows inserted, updated and deleted since the server's statistics were last reset,
+      even if rolled back, in catalogs too (CREATE TABLE writes some). May lag some seconds behind.
 
     A role's values are the sums over the databases that it owns; a role that owns none has zeros.
     """
@@ -238,7 +238,7 @@ class PostgreSQL(Provider):
             # A server may repeat in its error what it was sent.
             reason = str(error).replace(self._password, "***") if self._password else str(error)
             raise ProviderError(
-                f"Could not ask {database} at {self._where} as {self._user}: {' '.join(reason.split())} "
+                f"Could not ask {database} at {self._where} as {self._user}: {' '.join(reason.split()).rstrip('.')}. "
                 "Check that it is running and lets this user in, and the settings of this server."
             ) from None
 

@@ -1,0 +1,11 @@
+"""Staff pages about products and their prices."""
+
+from django.urls import path
+
+from catalog import views
+
+urlpatterns = [
+    path("products/", views.products, name="staff_products"),
+    path("products/<int:pk>/metrics/", views.product_metrics, name="staff_product_metrics"),
+    path("products/<int:pk>/metrics/<int:metric>/pricing/", views.pricing, name="staff_pricing"),
+]

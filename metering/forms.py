@@ -1,0 +1,319 @@
+"""The forms that add or change a server: what every server has, and what its provider asks for.
+
+Credentials are written and never read: a stored one is not put into the page again, and a blank field
+leaves it as it is. Rows are added and removed without script, so the page can be shown again with
+everything that was typed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+from zoneinfo import available_timezones
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.http import QueryDict
+from django.utils.html import escape
+
+from metering.models import Metric, Server
+from metering.providers import base
+from metering.vault import Credentials
+
+MAX_ROWS = 200
+MAX_TEXT = 20_000
+#: Settings that are more than a line of text.
+LONG = frozenset({"ca", "expression"})
+
+
+@cache
+def time_zones() -> list[str]:
+    """Return the names that are offered; the others of the IANA database are accepted too."""
+    return ["UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/"))]
+
+
+class ServerForm(forms.ModelForm[Server]):
+    """What every server has."""
+
+    class Meta:
+        model = Server
+        fields: ClassVar = ["name", "time_zone", "is_active"]
+        widgets: ClassVar = {"time_zone": forms.TextInput({"list": "time-zones", "autocomplete": "off"})}
+        error_messages: ClassVar = {"name": {"unique": "Another server has this name."}}
+
+
+class SettingsForm(forms.Form):
+    """What the provider asks for, except for lists of rows.
+
+    `stored` names the credentials that the server has; `typed` holds those that were typed into this
+    page a moment ago and are not saved yet.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        asked: Sequence[base.Field],
+        stored: Collection[str],
+        typed: Mapping[str, str],
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, prefix="settings", **options)
+        self.asked, self.typed = asked, typed
+        for each in asked:
+            self.fields[each.name] = form_field(each)
+            if each.kind == "secret" and each.name in typed:
+                self._may_stay_blank(each, "Entered a moment ago and kept until you save. Leave blank to use it.")
+            elif each.kind == "secret" and each.name in stored:
+                self._may_stay_blank(each, "Stored, and never shown. Leave blank to keep it.")
+                if not each.required:
+                    label = f"Remove the stored {each.label[:1].lower()}{each.label[1:]}"
+                    self.fields[_removal(each)] = forms.BooleanField(label=label, required=False)
+
+    def _may_stay_blank(self, asked: base.Field, why: str) -> None:
+        self.fields[asked.name].required = False
+        self.fields[asked.name].help_text = why
+
+    def settings(self) -> dict[str, Any]:
+        return {each.name: self.cleaned_data[each.name] for each in self.asked if each.kind != "secret"}
+
+    def credentials(self, stored: Mapping[str, str]) -> Credentials:
+        """Return what to store, given what is stored."""
+        secrets = [each for each in self.asked if each.kind == "secret"]
+        removed = {each.name for each in secrets if self.cleaned_data.get(_removal(each))}
+        entered = {**self.typed, **{each.name: self.cleaned_data[each.name] or "" for each in secrets}}
+        for name, secret in self.typed.items():
+            entered[name] = entered[name] or secret
+        kept = {name: secret for name, secret in stored.items() if name not in removed}
+        return Credentials({**kept, **{name: secret for name, secret in entered.items() if secret}})
+
+
+class RowForm(forms.Form):
+    """One row of a setting that is a list. Left as it came, it is no row."""
+
+    def __init__(self, *args: Any, columns: Sequence[base.Field], **options: Any) -> None:
+        super().__init__(*args, empty_permitted=True, use_required_attribute=False, **options)
+        for column in columns:
+            self.fields[column.name] = form_field(column)
+            self.fields[column.name].help_text = ""  # said once, above the rows
+
+
+class Rows:
+    """The rows of a setting that is a list, one form each; their number is posted with them."""
+
+    def __init__(self, asked: base.Field, *, initial: Any = None, data: QueryDict | None = None) -> None:
+        self.asked = asked
+        self.prefix = f"rows-{asked.name}"
+        self.errors: list[str] = []
+        if data is None:
+            known = [row for row in initial or () if isinstance(row, Mapping)][:MAX_ROWS]
+            self.forms = [self._form(number, initial=row) for number, row in enumerate(known or [{}])]
+        else:
+            count = data.get(f"{self.prefix}-count", "")
+            rows = min(int(count), MAX_ROWS) if count.isdecimal() else 0
+            self.forms = [self._form(number, data=data) for number in range(rows)]
+
+    def _form(self, number: int | str, **options: Any) -> RowForm:
+        return RowForm(prefix=f"{self.prefix}-{number}", columns=self.asked.columns, **options)
+
+    @property
+    def blank(self) -> RowForm:
+        """The row that the script copies."""
+        return self._form("__number__")
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.forms) >= MAX_ROWS
+
+    @property
+    def hints(self) -> list[base.Field]:
+        return [column for column in self.asked.columns if column.help]
+
+    @property
+    def filled(self) -> list[RowForm]:
+        return [row for row in self.forms if row.has_changed()]
+
+    def is_valid(self) -> bool:
+        if self.asked.required and not self.filled:
+            self.errors = ["Fill in at least one row."]
+        return all([row.is_valid() for row in self.forms]) and not self.errors
+
+    def changed_by(self, data: QueryDict) -> "Rows":
+        """Return the rows as they were typed, with the one more or less that a button asked for."""
+        typed = [raw(row) for row in self.forms]
+        name, _, number = data.get("remove", "").rpartition("-")
+        if data.get("add") == self.asked.name:
+            typed.append({})
+        elif name == self.asked.name and number.isdecimal() and int(number) < len(typed):
+            del typed[int(number)]
+        return Rows(self.asked, initial=typed)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the notice above the forms says of one field, and the id of what it is about."""
+
+    label: str
+    target: str
+    message: str
+
+
+class ServerForms:
+    """All forms of one server. They are valid together and saved together.
+
+    `data` is what was posted. If one of its buttons adds or removes a row, it is shown again as it was
+    typed, neither checked nor complained about. Raises ProviderError when the provider is not installed.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        stored: Mapping[str, str],
+        typed: Mapping[str, str],
+        data: QueryDict | None = None,
+    ) -> None:
+        self.server, self.stored, self.typed, self.data = server, stored, typed, data
+        self.kind = base.provider(server.provider)
+        self.changes_rows = data is not None and ("add" in data or "remove" in data)
+        lists = [each for each in self.kind.fields if each.kind == "rows"]
+        asked: dict[str, Any] = {
+            "asked": [each for each in self.kind.fields if each.kind != "rows"],
+            "stored": stored,
+            "typed": typed,
+        }
+        if data is None:
+            self.general = ServerForm(instance=server)
+            self.settings = SettingsForm(initial=server.settings, **asked)
+            self.rows = [Rows(each, initial=server.settings.get(each.name, each.initial)) for each in lists]
+            return
+        self.general = ServerForm(data, instance=server)
+        self.settings = SettingsForm(data, **asked)
+        self.rows = [Rows(each, data=data) for each in lists]
+        if self.changes_rows:
+            self.general = ServerForm(initial=raw(self.general), instance=server)
+            self.settings = SettingsForm(initial=raw(self.settings), **asked)
+            self.rows = [rows.changed_by(data) for rows in self.rows]
+
+    def is_valid(self) -> bool:
+        if all([part.is_valid() for part in (self.general, self.settings, *self.rows)]):
+            for rows in self.rows:
+                if any(column.name == "system_name" for column in rows.asked.columns):
+                    self._check_metrics(rows)
+        return not self.faults()
+
+    def _check_metrics(self, rows: Rows) -> None:
+        elsewhere = self._declared_elsewhere()
+        seen: set[str] = set()
+        for row in rows.filled:
+            name = row.cleaned_data["system_name"]
+            settings = {**self.settings.settings(), rows.asked.name: [row.cleaned_data]}
+            declared = {metric.system_name: metric for metric in self.kind.metrics(settings)}
+            if name in seen:
+                row.add_error("system_name", "Another row has this system name.")
+            elif name not in declared:
+                row.add_error(None, f"{self.kind.title} cannot use this row. Compare its values with the hints.")
+            else:
+                _check_metric(row, declared[name], elsewhere.get(name))
+            seen.add(name)
+
+    def _declared_elsewhere(self) -> dict[str, tuple[str, base.Metric]]:
+        """Return each metric of the provider's other servers, with the first server that has it."""
+        others = Server.objects.filter(provider=self.server.provider).exclude(pk=self.server.pk).order_by("-name")
+        return {
+            metric.system_name: (name, metric)
+            for name, settings in others.values_list("name", "settings")
+            for metric in self.kind.metrics(settings)
+        }
+
+    def faults(self) -> list[Fault]:
+        """Return what is wrong, in the order of the page."""
+        if self.data is None or self.changes_rows:
+            return []
+        found = [*_faults(self.general), *_faults(self.settings)]
+        for rows in self.rows:
+            found += [Fault(rows.asked.label, rows.prefix, error) for error in rows.errors]
+            for number, row in enumerate(rows.forms, start=1):
+                found += _faults(row, f"{rows.asked.label}, row {number}")
+        return found
+
+    def save(self) -> Server:
+        server = self.general.save(commit=False)
+        lists = {rows.asked.name: [row.cleaned_data for row in rows.filled] for rows in self.rows}
+        # What the provider does not ask for was put there by somebody else, and stays.
+        server.settings = {**server.settings, **self.settings.settings(), **lists}
+        server.credentials = self.settings.credentials(self.stored)
+        changed = ["name", "time_zone", "is_active", "settings", "credentials"]
+        server.save(update_fields=changed if server.pk else None)
+        return server
+
+    def unsaved_credentials(self) -> dict[str, str]:
+        """Return the acceptable credentials that were typed into this page, now or before."""
+        kept = dict(self.typed)
+        for asked in self.kind.fields:
+            secret = self.data.get(f"settings-{asked.name}") if self.data and asked.kind == "secret" else None
+            if secret and "\x00" not in secret and len(secret) <= MAX_TEXT:
+                kept[asked.name] = secret
+        return kept
+
+
+def form_field(asked: base.Field) -> forms.Field:
+    """Return the form field for a setting that a provider asks for. Its hint is written as plain text."""
+    options: dict[str, Any] = {
+        "label": asked.label,
+        "required": asked.required,
+        "initial": asked.initial,
+        "help_text": escape(asked.help),
+    }
+    if asked.kind == "number":
+        return forms.IntegerField(min_value=0, max_value=10**12, **options)
+    if asked.kind == "choice":
+        choices = asked.choices if asked.required else (("", "none"), *asked.choices)
+        return forms.ChoiceField(choices=choices, **{**options, "initial": asked.initial or choices[0][0]})
+    if asked.kind == "secret":
+        widget = forms.PasswordInput({"autocomplete": "new-password"})
+        return forms.CharField(max_length=MAX_TEXT, strip=False, widget=widget, **options)
+    attributes = {"spellcheck": "false", "autocapitalize": "none", "autocomplete": "off"}
+    text = forms.Textarea({**attributes, "rows": 3}) if asked.name in LONG else forms.TextInput(attributes)
+    return forms.CharField(max_length=MAX_TEXT, widget=text, **options)
+
+
+def raw(form: forms.BaseForm) -> dict[str, Any]:
+    """Return what was typed into a form, as it was typed; a field of passwords never shows it."""
+    return {
+        name: field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))  # type: ignore[arg-type]
+        for name, field in form.fields.items()
+    }
+
+
+def _check_metric(row: RowForm, metric: base.Metric, elsewhere: tuple[str, base.Metric] | None) -> None:
+    """Refuse a metric that cannot be kept, or that another server of the provider declares otherwise."""
+    try:
+        Metric(system_name=metric.system_name, display_name=metric.display_name).clean_fields(
+            exclude=["provider", "type", "unit_data"]
+        )
+    except ValidationError as error:
+        for column, messages in error.message_dict.items():
+            row.add_error(column if column in row.fields else None, messages)
+    if elsewhere:
+        server, other = elsewhere
+        way_out = "Use the same, or another system name."
+        if other.type != metric.type:
+            said = f"{server} has this metric with the type {other.type}. {way_out}"
+            row.add_error("type" if "type" in row.fields else None, said)
+        if other.unit != metric.unit:
+            said = f"{server} has this metric with the unit {other.unit.code}. {way_out}"
+            row.add_error("unit" if "unit" in row.fields else None, said)
+
+
+def _removal(asked: base.Field) -> str:
+    return f"remove {asked.name}"
+
+
+def _faults(form: forms.BaseForm, where: str = "") -> list[Fault]:
+    found = []
+    for name, messages in form.errors.items():
+        bound = form[name] if name in form.fields else None
+        label = ", ".join(filter(None, [where, str(bound.label) if bound else ""]))
+        target = bound.id_for_label if bound else f"row-{form.prefix}"
+        found += [Fault(label, target, str(message)) for message in messages]
+    return found
