@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_q.models import Schedule
 
@@ -57,7 +58,9 @@ TASKS = {
 def run_due(*, at: datetime, skip: Iterable[str] = ()) -> dict[str, str]:
     """Run all jobs that are due but the named ones. Returns what each said, or "failed: …"."""
     _ensure_rows(at)
-    due = set(Job.objects.filter(next_due__lte=at).values_list("name", flat=True))
+    due = set(
+        Job.objects.alias(due=Coalesce("retry_at", "next_due")).filter(due__lte=at).values_list("name", flat=True)
+    )
     if "CreateInvoices" in due:
         due.add("TenantUsageMetrics")  # the daily run collects first, due or not
     return _run([name for name in TASKS if name in due - set(skip)], at)
@@ -116,14 +119,15 @@ def _run(names: list[str], at: datetime) -> dict[str, str]:
 def _finish(name: str, at: datetime) -> None:
     job = Job.objects.get(name=name)
     job.next_due = _next(job.next_due, TASKS[name].every, at)
-    job.succeeded_at, job.started_at, job.attempts, job.error = timezone.now(), None, 0, ""
+    job.succeeded_at, job.started_at, job.retry_at, job.attempts, job.error = timezone.now(), None, None, 0, ""
     job.save()
 
 
 def _postpone(job: Job, at: datetime, error: str) -> None:
-    given_up = job.attempts >= MAX_ATTEMPTS
-    job.next_due = _next(job.next_due, TASKS[job.name].every, at) if given_up else at + RETRY_AFTER
-    job.attempts = 0 if given_up else job.attempts
+    if job.attempts >= MAX_ATTEMPTS:
+        job.next_due, job.retry_at, job.attempts = _next(job.next_due, TASKS[job.name].every, at), None, 0
+    else:
+        job.retry_at = at + RETRY_AFTER
     job.started_at, job.error = None, error[:2000]
     job.save()
 

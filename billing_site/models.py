@@ -7,10 +7,11 @@ from django.db.models import Q
 
 
 class Job(models.Model):
-    """A job of the site, due when `next_due` has come; a tick only looks."""
+    """A job of the site, due when `next_due`, or after a failure `retry_at`, has come; a tick only looks."""
 
     name = models.CharField(max_length=50, primary_key=True)
     next_due = models.DateTimeField()
+    retry_at = models.DateTimeField(null=True, help_text="Due then instead, because it failed.")
     started_at = models.DateTimeField(null=True)
     succeeded_at = models.DateTimeField(null=True)
     attempts = models.PositiveIntegerField(default=0, help_text="Since the last success, counted before the work.")

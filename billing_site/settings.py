@@ -5,10 +5,14 @@ The guide to every variable is `docs/operating.md`; what is missing or unsafe is
 
 from pathlib import Path
 
+import django_stubs_ext
 import environ
 from csp.constants import NONE, SELF
 
 from billing_site.keys import field_keys, secret_key
+
+# Lets ModelForm[Server] and the like be written outside of comments
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()

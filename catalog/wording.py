@@ -97,6 +97,73 @@ def charge_sentence(pricing: Pricing, charge: Charge, unit: Unit, currency: str,
     return text
 
 
+def bracket_ranges(pricing: Pricing, unit: Unit, locale: str = "en") -> list[str]:
+    """The range of each bracket, to stand alone: `Databases 1 to 9`, `From the 20th`, `Up to 10 GB`."""
+    said = []
+    for (lower, upper, _), words in zip(pricing.ranges, ranges(pricing, unit, locale), strict=True):
+        if upper is None and not lower:
+            said.append(f"Every {unit.noun(Decimal(1))}")
+        elif pricing.notation is Notation.ABOVE:
+            said.append(_capital(words))
+        elif upper is None and not unit.symbol:
+            said.append(_capital(_reached(pricing, lower, unit, locale)))
+        elif unit.symbol:
+            said.append(f"{words} {unit.symbol}")
+        else:
+            said.append(f"{_capital(unit.singular if upper == pricing.first(lower) else unit.plural)} {words}")
+    return said
+
+
+def bracket_price(pricing: Pricing, bracket: Bracket, unit: Unit, currency: str, locale: str = "en") -> str:
+    """What a unit costs in a bracket, to stand behind its range: `$2.00 each`, `$1.00 per GB`."""
+    price = write_price(bracket.unit_price, currency, locale=locale)
+    if pricing.scheme is Scheme.PACKAGE:
+        words = f"{price} per started {unit.write(pricing.package_size, locale=locale)}"
+    elif pricing.scheme is Scheme.VOLUME and len(pricing.brackets) > 1:
+        whole = "each above the included" if pricing.included else "all of them"
+        words = f"{price} per {unit.noun(Decimal(1))} for {whole}"
+    else:
+        words = f"{price} per {unit.symbol}" if unit.symbol else f"{price} each"
+    fee = f", and {write_price(bracket.flat_fee, currency, locale=locale)} once" if bracket.flat_fee else ""
+    return f"{words}{fee}"
+
+
+def charge_rows(
+    pricing: Pricing, charge: Charge, unit: Unit, currency: str, locale: str = "en"
+) -> list[tuple[str, str, str, str]]:
+    """Explain a charge as rows of a table, their amounts exact: range, quantity, price of each, amount."""
+    rows = []
+    if pricing.included and charge.quantity:
+        within = min(pricing.included, charge.quantity)
+        free = write_price(Decimal(0), currency, locale=locale)
+        rows.append(("Included", unit.number(within, locale=locale), "", free))
+    for step in charge.steps:
+        amount = write_price(abs(step.amount), currency, locale=locale)
+        if step.end is None:
+            rise = ("Up to the minimum charge", "", "", amount)
+            cut = ("Down to the maximum charge", "", "", f"\N{MINUS SIGN}{amount}")
+            rows.append(rise if step.amount > 0 else cut)
+            continue
+        each = _price(Bracket(step.end, step.unit_price, step.flat_fee), currency, locale)
+        quantity = unit.number(step.quantity, locale=locale)
+        if pricing.scheme is Scheme.PACKAGE:
+            quantity = f"{step.quantity:,} × {unit.number(pricing.package_size, locale=locale)}"
+        rows.append((_step_range(pricing, charge, step, unit, locale), quantity, each, amount))
+    return rows
+
+
+def _step_range(pricing: Pricing, charge: Charge, step: Step, unit: Unit, locale: str) -> str:
+    assert step.start is not None
+    assert step.end is not None
+    end = unit.number(step.end, locale=locale)
+    if pricing.scheme is not Scheme.GRADUATED:
+        return f"Above {unit.number(pricing.included, locale=locale)}" if pricing.included else f"All {end}"
+    if pricing.notation is Notation.ABOVE:
+        return f"Above {unit.number(step.start, locale=locale)} to {end}" if step.start else f"Up to {end}"
+    start = unit.number(step.start, locale=locale)
+    return start if start == end else f"{start} to {end}"
+
+
 def _clause(pricing: Pricing, step: Step, unit: Unit, currency: str, locale: str) -> str:
     price = write_price(step.unit_price, currency, locale=locale)
     fee = f" plus {write_price(step.flat_fee, currency, locale=locale)}" if step.flat_fee else ""
@@ -113,3 +180,7 @@ def _price(bracket: Bracket, currency: str, locale: str) -> str:
 
 def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _capital(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"

@@ -78,13 +78,13 @@ class SettingsForm(forms.Form):
 
     def credentials(self, stored: Mapping[str, str]) -> Credentials:
         """Return what to store, given what is stored."""
-        secrets = [each for each in self.asked if each.kind == "secret"]
-        removed = {each.name for each in secrets if self.cleaned_data.get(_removal(each))}
-        entered = {**self.typed, **{each.name: self.cleaned_data[each.name] or "" for each in secrets}}
-        for name, secret in self.typed.items():
-            entered[name] = entered[name] or secret
-        kept = {name: secret for name, secret in stored.items() if name not in removed}
-        return Credentials({**kept, **{name: secret for name, secret in entered.items() if secret}})
+        kept = Credentials(stored)
+        for each in self.asked:
+            if each.kind == "secret" and (new := self.cleaned_data[each.name] or self.typed.get(each.name)):
+                kept[each.name] = new
+            elif self.cleaned_data.get(_removal(each)):
+                kept.pop(each.name, None)
+        return kept
 
 
 class RowForm(forms.Form):
@@ -141,11 +141,13 @@ class Rows:
         """Return the rows as they were typed, with the one more or less that a button asked for."""
         typed = [raw(row) for row in self.forms]
         name, _, number = data.get("remove", "").rpartition("-")
-        if data.get("add") == self.asked.name:
-            typed.append({})
-        elif name == self.asked.name and number.isdecimal() and int(number) < len(typed):
+        if name == self.asked.name and number.isdecimal() and int(number) < len(typed):
             del typed[int(number)]
-        return Rows(self.asked, initial=typed)
+        if data.get("add") != self.asked.name:
+            return Rows(self.asked, initial=typed)
+        rows = Rows(self.asked, initial=[*typed, {}])
+        next(iter(rows.forms[-1].fields.values())).widget.attrs["autofocus"] = True
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,10 @@ class ServerForms:
     """All forms of one server. They are valid together and saved together.
 
     `data` is what was posted. If one of its buttons adds or removes a row, it is shown again as it was
-    typed, neither checked nor complained about. Raises ProviderError when the provider is not installed.
+    typed, neither checked nor complained about. `stored` are the credentials that the server has, `typed`
+    those that were posted before and not saved; the attribute holds those of this time too.
+
+    Raises ProviderError when the provider is not installed.
     """
 
     def __init__(
@@ -172,15 +177,13 @@ class ServerForms:
         typed: Mapping[str, str],
         data: QueryDict | None = None,
     ) -> None:
-        self.server, self.stored, self.typed, self.data = server, stored, typed, data
+        self.server, self.stored, self.data = server, stored, data
         self.kind = base.provider(server.provider)
         self.changes_rows = data is not None and ("add" in data or "remove" in data)
+        self.typed = {**typed, **_secrets(self.kind.fields, data)}
         lists = [each for each in self.kind.fields if each.kind == "rows"]
-        asked: dict[str, Any] = {
-            "asked": [each for each in self.kind.fields if each.kind != "rows"],
-            "stored": stored,
-            "typed": typed,
-        }
+        plain = [each for each in self.kind.fields if each.kind != "rows"]
+        asked: dict[str, Any] = {"asked": plain, "stored": stored, "typed": self.typed}
         if data is None:
             self.general = ServerForm(instance=server)
             self.settings = SettingsForm(initial=server.settings, **asked)
@@ -241,19 +244,14 @@ class ServerForms:
         lists = {rows.asked.name: [row.cleaned_data for row in rows.filled] for rows in self.rows}
         # What the provider does not ask for was put there by somebody else, and stays.
         server.settings = {**server.settings, **self.settings.settings(), **lists}
-        server.credentials = self.settings.credentials(self.stored)
-        changed = ["name", "time_zone", "is_active", "settings", "credentials"]
+        credentials = self.settings.credentials(self.stored)
+        changed = ["name", "time_zone", "is_active", "settings"]
+        if credentials != self.stored:
+            server.credentials = credentials
+            changed.append("credentials")
         server.save(update_fields=changed if server.pk else None)
         return server
 
-    def unsaved_credentials(self) -> dict[str, str]:
-        """Return the acceptable credentials that were typed into this page, now or before."""
-        kept = dict(self.typed)
-        for asked in self.kind.fields:
-            secret = self.data.get(f"settings-{asked.name}") if self.data and asked.kind == "secret" else None
-            if secret and "\x00" not in secret and len(secret) <= MAX_TEXT:
-                kept[asked.name] = secret
-        return kept
 
 
 def form_field(asked: base.Field) -> forms.Field:
@@ -306,7 +304,13 @@ def _check_metric(row: RowForm, metric: base.Metric, elsewhere: tuple[str, base.
 
 
 def _removal(asked: base.Field) -> str:
-    return f"remove {asked.name}"
+    return f"remove-{asked.name}"
+
+
+def _secrets(fields: Sequence[base.Field], data: QueryDict | None) -> dict[str, str]:
+    """Return the credentials among what was posted, without those that cannot be one."""
+    posted = {each.name: (data or {}).get(f"settings-{each.name}", "") for each in fields if each.kind == "secret"}
+    return {name: text for name, text in posted.items() if text and "\x00" not in text and len(text) <= MAX_TEXT}
 
 
 def _faults(form: forms.BaseForm, where: str = "") -> list[Fault]:
