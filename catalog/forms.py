@@ -1,33 +1,23 @@
-"""The pricing editor's form: what staff type, read strictly and judged by the engine before it is kept.
-
-A bracket is a row of fields: `start-1`, `price-1-USD`, `fee-1-USD`. What was typed stays as it was typed
-until it is saved, so that adding a row, calculating an example or a mistake loses nothing.
-"""
+"""The pricing editor's form: what staff type is read strictly, and judged by the engine before it is kept."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypedDict
 
-from babel.dates import format_date
 from django import forms
 from django.core.exceptions import ValidationError
 
 from catalog.metric_billing import Row
-from catalog.models import MetricSetting, PricingVersion
-from catalog.money import minor_units
 from catalog.pricing import ONE, ZERO, Bracket, Notation, Pricing, PricingError, Scheme
+from catalog.typed import Subject, Typed, day_words, row_count
 from metering.decimals import NotANumber, parse, plain
-from metering.units import Unit, alike, find
+from metering.units import alike, find
 
-#: Rows that the table may have; more would be more fields than one request may bring.
-MAX_ROWS = 100
-_CELL = re.compile(r"(start|price|fee)-([0-9]{1,3})(.*)", re.ASCII)
+NOT_PLAIN = "Not a plain number"
+NO_PRICE = "Enter a price"
 _REFUSED_START = re.compile(r"brackets\[(\d+)\]\.start")
-
-Typed = dict[str, str]
 
 
 class NumberField(forms.CharField):
@@ -53,53 +43,12 @@ class NumberField(forms.CharField):
         try:
             parse(text.removeprefix("-"), digits=100, places=100)
         except NotANumber:
-            return "Write a plain number, such as 1234.5"
+            return NOT_PLAIN
         if text.startswith("-"):
-            return "Must not be negative"
+            return "Must be 0 or more"
         if len(text.partition(".")[2]) > self.places:
             return f"At most {self.places} decimals" if self.places else "Whole numbers only"
         return f"At most {self.digits} digits before the point"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A currency of the table, with the number of services that are billed in it.
-
-    One that is not required may stay empty: then the pricing has no price in it.
-    """
-
-    currency: str
-    services: int
-    is_required: bool
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a pricing is written for: a setting, its versions by number, and the currencies it is sold in."""
-
-    setting: MetricSetting
-    versions: Sequence[PricingVersion]
-    columns: Sequence[Column]
-    today: date
-
-    @property
-    def earliest(self) -> date:
-        """The first day from which a new version may apply."""
-        return self.today if self.versions else self.today.replace(day=1)
-
-    @property
-    def usual_start(self) -> date:
-        """The day from which a new version applies unless somebody chooses another."""
-        if not self.versions:
-            return self.today
-        year, month = divmod(self.today.year * 12 + self.today.month, 12)
-        return date(year, month + 1, 1)
-
-    @property
-    def may_change_unit(self) -> bool:
-        """Whether a new version can replace all others, so that none is left to be read in another unit."""
-        starts = {version.effective_from for version in self.versions}
-        return len(alike(self.setting.metric.unit)) > 1 and len(starts) < 2 and min(starts, default=self.today) >= self.today
 
 
 class Values(TypedDict):
@@ -139,9 +88,22 @@ class PricingForm(forms.Form):
             choices=[(unit.code, unit.explain()) for unit in alike(subject.setting.metric.unit)],
             widget=forms.Select(attrs={"class": "form-select"}),
         )
-        self.fields["included"] = NumberField(places=self.unit.places, label="Quantity included")
-        self.fields["package_size"] = NumberField(places=self.unit.places, label="Size of a package")
+        self.fields["included"] = NumberField(
+            places=self.unit.places,
+            label="Quantity included",
+            help_text="Included units are never charged. The first bracket begins right after them.",
+        )
+        self.fields["package_size"] = NumberField(
+            places=self.unit.places,
+            label="Size of a package",
+            help_text="For packages only. The price in the table is that of one package.",
+        )
         self.fields["effective_from"].widget.attrs["min"] = subject.earliest.isoformat()
+        self.fields["effective_from"].help_text = "Terms, months and days that begin on this day or later. " + (
+            "Nothing that began before is priced anew."
+            if subject.versions
+            else f"A first version may begin with this month, on {day_words(subject.earliest)}; a later one may not."
+        )
         for number in self.numbers:
             self.fields[f"start-{number}"] = NumberField(
                 places=self.unit.places, label=f"Bracket {number}, starts with"
@@ -176,7 +138,7 @@ class PricingForm(forms.Form):
             if column.is_required or any(self.typed.get(name, "").strip() for name in names):
                 for name in names:
                     if self.cleaned_data.get(name, "refused") is None:
-                        self.add_error(name, "Enter a price")
+                        self.add_error(name, NO_PRICE)
 
     def _check_brackets(self) -> None:
         """Let the engine judge the scheme and the order, which do not depend on the prices."""
@@ -200,6 +162,23 @@ class PricingForm(forms.Form):
         if others and self.unit.code != setting.unit_code:
             since = day_words(others[0].effective_from)
             self.add_error("unit", f"Stays {setting.unit}: version {others[0].number}, from {since}, is read in it")
+
+    @property
+    def unit_name(self) -> str:
+        """The unit as it stands behind any quantity: `databases`, `GB`."""
+        return self.unit.noun(Decimal(2))
+
+    @property
+    def unit_title(self) -> str:
+        return self.unit.symbol or self.unit.plural.capitalize()
+
+    @property
+    def first_unit_words(self) -> str:
+        return f"The 10th {self.unit.noun(ONE)} is the first at the new price. Usual for whole units."
+
+    @property
+    def above_words(self) -> str:
+        return f"10 {self.unit_name} are still at the old price. Usual for GB and hours."
 
     @property
     def values(self) -> Values:
@@ -237,7 +216,9 @@ def refused_starts(starts: Sequence[Decimal], included: Decimal, notation: Notat
         below = [start for row, start in kept.items() if 1 < row < number]
         limit = below[-1] if below else first
         is_inside = included and kept[number] <= included
-        reasons[number] = f"Lies within the {plain(included)} included" if is_inside else f"Must be above {plain(limit)}"
+        reasons[number] = (
+            f"Lies within the {plain(included)} included" if is_inside else f"Must be above {plain(limit)}"
+        )
         del kept[number]
     return reasons
 
@@ -246,68 +227,7 @@ def _refused(starts: Mapping[int, Decimal], included: Decimal, notation: Notatio
     try:
         Pricing(Scheme.GRADUATED, tuple(Bracket(start, ZERO) for start in starts.values()), included, notation)
     except PricingError as error:
-        match = _REFUSED_START.fullmatch(error.field)
-        assert match, error
-        return list(starts)[int(match[1]) - 1]
+        if match := _REFUSED_START.fullmatch(error.field):
+            return list(starts)[int(match[1]) - 1]
+        raise
     return 0
-
-
-def row_count(typed: Typed) -> int:
-    text = typed.get("rows", "")
-    return min(max(int(text), 1), MAX_ROWS) if re.fullmatch("[0-9]{1,4}", text) else 1
-
-
-def with_row(typed: Typed) -> Typed:
-    """Return what was typed with an empty row at the end."""
-    return {**typed, "rows": str(min(row_count(typed) + 1, MAX_ROWS))}
-
-
-def without_row(typed: Typed, number: int) -> Typed:
-    """Return what was typed without one row; the last one is not taken away."""
-    rows = row_count(typed)
-    if rows == 1 or not 1 <= number <= rows:
-        return typed
-    kept = {**typed, "rows": str(rows - 1)}
-    for name in typed:
-        if (cell := _CELL.fullmatch(name)) and int(cell[2]) >= number:
-            del kept[name]
-    for name, text in typed.items():
-        if (cell := _CELL.fullmatch(name)) and int(cell[2]) > number:
-            kept[f"{cell[1]}-{int(cell[2]) - 1}{cell[3]}"] = text
-    return kept
-
-
-def first_typed(subject: Subject) -> Typed:
-    """Return what the editor shows at first: the version that a new one would follow, or an empty bracket."""
-    day, setting = subject.usual_start, subject.setting
-    version = setting.version_on(day) or subject.versions[-1] if subject.versions else None
-    typed = {"unit": setting.unit_code, "effective_from": day.isoformat(), "rows": "1", "start-1": "0"}
-    typed |= {"scheme": Scheme.PER_UNIT, "included": "0", "package_size": "1", "notation": _usual(setting.unit)}
-    highest = ZERO
-    if version is not None:
-        typed |= {name: getattr(version, name) for name in ("scheme", "notation")}
-        typed |= {name: plain(getattr(version, name)) for name in ("included", "package_size")}
-        starts = sorted({price.start for price in version.prices.all()})
-        typed["rows"], highest = str(len(starts)), max(version.included, starts[-1])
-        for price in version.prices.all():
-            number = starts.index(price.start) + 1
-            typed[f"start-{number}"] = plain(price.start)
-            typed[f"price-{number}-{price.currency}"] = _price_text(price.unit_price, price.currency)
-            if price.flat_fee:
-                typed[f"fee-{number}-{price.currency}"] = _price_text(price.flat_fee, price.currency)
-    example = highest * 5 / 4 or Decimal(25)
-    typed["quantity"] = plain(example.quantize(ONE)) if setting.unit.is_whole else plain(example)
-    return typed
-
-
-def _usual(unit: Unit) -> Notation:
-    return Notation.FIRST_UNIT if unit.is_whole else Notation.ABOVE
-
-
-def _price_text(price: Decimal, currency: str) -> str:
-    """Write a price to be edited: at least the currency's own decimals, `2.00`."""
-    return f"{price:.{max(minor_units(currency), len(plain(price).partition('.')[2]))}f}"
-
-
-def day_words(day: date) -> str:
-    return str(format_date(day, "d MMMM y", locale="en"))

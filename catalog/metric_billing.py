@@ -36,7 +36,7 @@ def switch(*, setting: MetricSetting, on: bool, day: date) -> bool:
     Off on the day on which it was switched on undoes that, and so does on on the day on which it was
     switched off: an hour of doubt must not cut a period in two. Without a row, one is made when needed.
     """
-    if not on and setting.pk is None:
+    if not on and setting._state.adding:
         return False
     setting = _locked(setting)
     spans = EnabledSpan.objects.filter(setting=setting)

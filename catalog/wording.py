@@ -51,7 +51,9 @@ def _ordinal(number: Decimal) -> str:
 def short_price(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> str:
     """The price in one line for a table: `$1.00 per GB`, or `from $2.00, then $1.00 and $0.50`."""
     if pricing.scheme is Scheme.PACKAGE or len(pricing.brackets) == 1:
-        return price_sentence(Pricing(pricing.scheme, pricing.brackets, package_size=pricing.package_size), unit, currency, locale)
+        return price_sentence(
+            Pricing(pricing.scheme, pricing.brackets, package_size=pricing.package_size), unit, currency, locale
+        )
     first, *others = (_price(bracket, currency, locale) for bracket in pricing.brackets)
     return f"from {first}, then {_and(others)}"
 
@@ -70,7 +72,9 @@ def ranges(pricing: Pricing, unit: Unit, locale: str = "en") -> list[str]:
         first = unit.number(pricing.first(lower), locale=locale)
         if pricing.notation is Notation.ABOVE:
             until = f" to {unit.write(upper, locale=locale)}" if upper is not None else f" {unit.noun(Decimal(2))}"
-            words.append(f"above {first}{until}" if upper is None or lower else f"up to {unit.write(upper, locale=locale)}")
+            words.append(
+                f"above {first}{until}" if upper is None or lower else f"up to {unit.write(upper, locale=locale)}"
+            )
         elif upper is None:
             words.append(f"{first} and more")
         else:

@@ -182,9 +182,7 @@ def _run(record: Collection, accept_changes: bool, progress: Progress) -> None:
             record.status = Collection.Status.HELD
             return
     before = _last_of(server, record)
-    record.readings_stored = ingestion.store(
-        collection=record, intake=intake, counted_before=before.metrics if before else ()
-    )
+    record.readings_stored = ingestion.store(collection=record, intake=intake, before=before)
     if is_current:
         ingestion.mark_missing(collection=record, last_collected_at=server.collected_at, is_whole=is_whole)
         server.collected_at = record.as_of

@@ -57,7 +57,7 @@ class SettingsForm(forms.Form):
         typed: Mapping[str, str],
         **options: Any,
     ) -> None:
-        super().__init__(*args, prefix="settings", **options)
+        super().__init__(*args, **options)
         self.asked, self.typed = asked, typed
         for each in asked:
             self.fields[each.name] = form_field(each)
@@ -91,7 +91,7 @@ class RowForm(forms.Form):
     """One row of a setting that is a list. Left as it came, it is no row."""
 
     def __init__(self, *args: Any, columns: Sequence[base.Field], **options: Any) -> None:
-        super().__init__(*args, empty_permitted=True, use_required_attribute=False, **options)
+        super().__init__(*args, **options)
         for column in columns:
             self.fields[column.name] = form_field(column)
             self.fields[column.name].help_text = ""  # said once, above the rows
@@ -103,7 +103,7 @@ class Rows:
     def __init__(self, asked: base.Field, *, initial: Any = None, data: QueryDict | None = None) -> None:
         self.asked = asked
         self.prefix = f"rows-{asked.name}"
-        self.errors: list[str] = []
+        self.is_bound = data is not None
         if data is None:
             known = [row for row in initial or () if isinstance(row, Mapping)][:MAX_ROWS]
             self.forms = [self._form(number, initial=row) for number, row in enumerate(known or [{}])]
@@ -113,7 +113,10 @@ class Rows:
             self.forms = [self._form(number, data=data) for number in range(rows)]
 
     def _form(self, number: int | str, **options: Any) -> RowForm:
-        return RowForm(prefix=f"{self.prefix}-{number}", columns=self.asked.columns, **options)
+        prefix = f"{self.prefix}-{number}"
+        return RowForm(
+            prefix=prefix, columns=self.asked.columns, empty_permitted=True, use_required_attribute=False, **options
+        )
 
     @property
     def blank(self) -> RowForm:
@@ -132,10 +135,9 @@ class Rows:
     def filled(self) -> list[RowForm]:
         return [row for row in self.forms if row.has_changed()]
 
-    def is_valid(self) -> bool:
-        if self.asked.required and not self.filled:
-            self.errors = ["Fill in at least one row."]
-        return all([row.is_valid() for row in self.forms]) and not self.errors
+    @property
+    def errors(self) -> list[str]:
+        return ["Fill in at least one row."] if self.is_bound and self.asked.required and not self.filled else []
 
     def changed_by(self, data: QueryDict) -> "Rows":
         """Return the rows as they were typed, with the one more or less that a button asked for."""
@@ -183,7 +185,7 @@ class ServerForms:
         self.typed = {**typed, **_secrets(self.kind.fields, data)}
         lists = [each for each in self.kind.fields if each.kind == "rows"]
         plain = [each for each in self.kind.fields if each.kind != "rows"]
-        asked: dict[str, Any] = {"asked": plain, "stored": stored, "typed": self.typed}
+        asked: dict[str, Any] = {"prefix": "settings", "asked": plain, "stored": stored, "typed": self.typed}
         if data is None:
             self.general = ServerForm(instance=server)
             self.settings = SettingsForm(initial=server.settings, **asked)
@@ -198,7 +200,7 @@ class ServerForms:
             self.rows = [rows.changed_by(data) for rows in self.rows]
 
     def is_valid(self) -> bool:
-        if all([part.is_valid() for part in (self.general, self.settings, *self.rows)]):
+        if not self.faults():
             for rows in self.rows:
                 if any(column.name == "system_name" for column in rows.asked.columns):
                     self._check_metrics(rows)
@@ -230,8 +232,6 @@ class ServerForms:
 
     def faults(self) -> list[Fault]:
         """Return what is wrong, in the order of the page."""
-        if self.data is None or self.changes_rows:
-            return []
         found = [*_faults(self.general), *_faults(self.settings)]
         for rows in self.rows:
             found += [Fault(rows.asked.label, rows.prefix, error) for error in rows.errors]
@@ -251,7 +251,6 @@ class ServerForms:
             changed.append("credentials")
         server.save(update_fields=changed if server.pk else None)
         return server
-
 
 
 def form_field(asked: base.Field) -> forms.Field:
@@ -278,7 +277,7 @@ def form_field(asked: base.Field) -> forms.Field:
 def raw(form: forms.BaseForm) -> dict[str, Any]:
     """Return what was typed into a form, as it was typed; a field of passwords never shows it."""
     return {
-        name: field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))  # type: ignore[arg-type]
+        name: field.widget.value_from_datadict(form.data, form.files, form.add_prefix(name))
         for name, field in form.fields.items()
     }
 
@@ -309,7 +308,9 @@ def _removal(asked: base.Field) -> str:
 
 def _secrets(fields: Sequence[base.Field], data: QueryDict | None) -> dict[str, str]:
     """Return the credentials among what was posted, without those that cannot be one."""
-    posted = {each.name: (data or {}).get(f"settings-{each.name}", "") for each in fields if each.kind == "secret"}
+    if data is None:
+        return {}
+    posted = {each.name: data.get(f"settings-{each.name}") for each in fields if each.kind == "secret"}
     return {name: text for name, text in posted.items() if text and "\x00" not in text and len(text) <= MAX_TEXT}
 
 

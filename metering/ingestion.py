@@ -14,7 +14,7 @@ from django.db.backends.utils import CursorWrapper
 
 from metering import partitions
 from metering.models import MAX_VALUE, Collection, Metric
-from metering.periods import Period, day, month
+from metering.periods import Period, day, local_day, month
 from metering.providers.base import MetricType, TenantUsage, Usage
 from metering.units import PLACES
 
@@ -76,7 +76,10 @@ def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
             for answer in answers:
                 if rows := "".join(_rows(intake, answer)):
                     copy.write(rows)
-        cursor.execute("CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id bigint) ON COMMIT DROP")
+        cursor.execute(
+            "CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id bigint, is_new boolean,"
+            " is_back boolean) ON COMMIT DROP"
+        )
         with cursor.copy("COPY seen (tenant, key) FROM STDIN") as copy:
             for key, number in intake.tenants.items():
                 copy.write_row((number, key))
@@ -147,31 +150,30 @@ def _drop_ambiguous(cursor: CursorWrapper, intake: Intake) -> None:
         cursor.execute("DELETE FROM seen WHERE tenant = ANY(%s)", [numbers])
 
 
-def store(*, collection: Collection, intake: Intake, counted_before: Iterable[int]) -> int:
+def store(*, collection: Collection, intake: Intake, before: Collection | None) -> int:
     """Turn what was staged into tenants, readings, latest values and usage. Returns the readings stored.
 
-    `counted_before` are the metrics that the server's last collection brought: a counter of a tenant that
-    is new since then counts in full, one that is only new to us starts from its first value.
+    `before` is the last whole collection of the server that was stored. A counter of a tenant that is new
+    since then counts in full; one that is only new to us starts from its first value. What it confirmed on
+    the same day needs no writing when it is still so.
     """
     partitions.ensure(intake.months | {collection.as_of.date()})
+    zone = collection.server.zone
+    is_same_day = before is not None and local_day(before.as_of, zone) == intake.open_day
+    types = {kind: [row.pk for row in intake.metrics.values() if row.type == kind] for kind in MetricType}
     with connection.cursor() as cursor:
         _match_tenants(cursor, collection)
-        cursor.execute("ANALYZE staged, seen")
         cursor.execute(
             _STORE,
             {
                 "collection": collection.pk,
                 "as_of": collection.as_of,
                 "checked_at": collection.as_of if collection.tenant_key else None,
-                "counters": [metric.pk for metric in intake.metrics.values() if metric.type == MetricType.COUNTER],
-                "resetting": [
-                    metric.pk
-                    for metric in intake.metrics.values()
-                    if metric.type in (MetricType.DAY, MetricType.MONTH)
-                ],
-                "counted_before": list(counted_before),
+                "counters": types[MetricType.COUNTER],
+                "resetting": types[MetricType.DAY] + types[MetricType.MONTH],
+                "counted_before": before.metrics if before else [],
                 "open_day": intake.open_day,
-                "starts": sorted(intake.months),
+                "is_same_day": is_same_day and not collection.tenant_key,
             },
         )
         return int(cursor.fetchone()[0])
@@ -181,21 +183,24 @@ def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
     """Give every tenant seen its row, making those that are new."""
     server, as_of = collection.server_id, collection.as_of
     cursor.execute(
-        "INSERT INTO metering_tenant (server_id, key, first_seen_at)"
-        " SELECT %s, key, %s FROM seen WHERE NOT EXISTS"
+        "INSERT INTO metering_tenant (server_id, key)"
+        " SELECT %s, key FROM seen WHERE NOT EXISTS"
         " (SELECT FROM metering_tenant old WHERE old.server_id = %s AND old.key = seen.key)"
         " ON CONFLICT DO NOTHING",
-        [server, as_of, server],
+        [server, server],
     )
     cursor.execute(
-        "UPDATE seen SET tenant_id = t.id FROM metering_tenant t WHERE t.server_id = %s AND t.key = seen.key",
+        "UPDATE seen SET tenant_id = t.id, is_new = t.first_seen_at IS NULL, is_back = t.missing_since IS NOT NULL"
+        " FROM metering_tenant t WHERE t.server_id = %s AND t.key = seen.key",
         [server],
     )
     cursor.execute(
         "UPDATE metering_tenant t SET first_seen_at = coalesce(first_seen_at, %s), missing_since = NULL"
-        " FROM seen WHERE t.id = seen.tenant_id AND (t.first_seen_at IS NULL OR t.missing_since IS NOT NULL)",
+        " FROM seen WHERE t.id = seen.tenant_id AND (seen.is_new OR seen.is_back)",
         [as_of],
     )
+    cursor.execute("CREATE INDEX ON seen (tenant_id)")
+    cursor.execute("ANALYZE staged, seen")
 
 
 def mark_missing(*, collection: Collection, last_collected_at: datetime | None, is_whole: bool) -> None:
@@ -204,6 +209,9 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
     Their latest values stay what they were; that they are no longer confirmed makes them age.
     """
     with connection.cursor() as cursor:
+        # The statistics of a table that just grew say that it is small, and then a nested loop over all
+        # of the staged values looks cheap.
+        cursor.execute("SET LOCAL enable_nestloop = off")
         cursor.execute(
             "UPDATE metering_latest l SET seen_until = coalesce(%s, l.read_at) FROM metering_tenant t"
             " WHERE t.server_id = %s AND t.id = l.tenant_id AND l.seen_until IS NULL"
@@ -217,27 +225,29 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
                 " AND t.first_seen_at IS NOT NULL AND NOT EXISTS (SELECT FROM seen WHERE seen.tenant_id = t.id)",
                 [collection.as_of, collection.server_id],
             )
+        cursor.execute("SET LOCAL enable_nestloop = on")
 
 
 #: The readings, latest values and usage of a collection, from the staged values. In words:
-#: - `incoming` knows, for each value, the latest one before it and the usage of its period so far;
-#: - a reading is kept when the value differs from the latest one, or begins a new period of a total;
-#:   of a closed period that was asked for again, when it differs from that period's usage;
-#: - the latest value moves with the open period only;
-#: - usage takes the value, or for a counter grows by the increase since the latest count; a count that
-#:   fell was reset, so all of it is increase.
+#: - `incoming` knows, for each value, the latest one before it and how much a counter rose;
+#: - usage of the open period takes the value, or for a counter grows by the increase since the latest
+#:   count; a count that fell was reset, so all of it is increase;
+#: - what the last collection confirmed today and is still so needs no writing;
+#: - a reading is kept when the value differs from the latest one, or begins a new period of a total; of a
+#:   closed period that was asked for again, when it changed that period's usage;
+#: - the latest value moves with the open period only.
 _STORE = """
 WITH incoming AS MATERIALIZED (
     SELECT seen.tenant_id, s.metric AS metric_id, s.value, s.quota, s.start, s."end", is_counter, is_open,
-           l.value AS latest, l.seen_until, l.quota AS latest_quota, u.value AS usage,
-           CASE WHEN is_open
-               THEN s.value IS DISTINCT FROM l.value OR (is_resetting AND s.start IS DISTINCT FROM l.start)
-               ELSE s.value IS DISTINCT FROM u.value
-           END AS is_new,
+           is_open AND (s.value IS DISTINCT FROM l.value OR (is_resetting AND s.start IS DISTINCT FROM l.start))
+               AS is_new,
+           is_open AND l.value = s.value AND l.seen_until IS NULL
+               AND CASE WHEN is_resetting THEN l.start = s.start ELSE %(is_same_day)s END AS is_confirmed,
+           l.seen_until IS NOT NULL OR l.quota IS DISTINCT FROM s.quota AS is_other,
            CASE
                WHEN l.value <= s.value THEN s.value - l.value
                WHEN l.value > s.value THEN s.value
-               WHEN t.first_seen_at = %(as_of)s AND s.metric = ANY(%(counted_before)s) THEN s.value
+               WHEN seen.is_new AND s.metric = ANY(%(counted_before)s) THEN s.value
                ELSE 0
            END AS increase
     FROM (
@@ -246,37 +256,35 @@ WITH incoming AS MATERIALIZED (
         FROM staged
     ) s
     JOIN seen ON seen.tenant = s.tenant
-    JOIN metering_tenant t ON t.id = seen.tenant_id
     LEFT JOIN metering_latest l ON l.tenant_id = seen.tenant_id AND l.metric_id = s.metric
-    LEFT JOIN metering_usage u
-        ON u.tenant_id = seen.tenant_id AND u.metric_id = s.metric AND u.start = s.start AND u.start = ANY(%(starts)s)
-), readings AS (
-    INSERT INTO metering_reading (tenant_id, metric_id, read_at, start, "end", value, collection_id)
-    SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM incoming WHERE is_new
-    ON CONFLICT DO NOTHING
-    RETURNING 1
+), usage AS (
+    INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
+    SELECT tenant_id, metric_id, start, "end", CASE WHEN is_counter THEN increase ELSE value END, %(collection)s
+    FROM incoming WHERE is_confirmed IS NOT TRUE
+    ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
+        SET value = CASE WHEN u.metric_id = ANY(%(counters)s) THEN u.value + excluded.value ELSE excluded.value END,
+            collection_id = excluded.collection_id
+        WHERE CASE WHEN u.metric_id = ANY(%(counters)s) THEN excluded.value <> 0 ELSE u.value <> excluded.value END
+    RETURNING tenant_id, metric_id, start, "end", value
 ), latest AS (
     INSERT INTO metering_latest AS l
         (tenant_id, metric_id, value, quota, start, read_at, checked_at, collection_id)
     SELECT tenant_id, metric_id, value, quota, start, %(as_of)s, %(checked_at)s, %(collection)s
-    FROM incoming
-    WHERE is_open AND (
-        is_new OR seen_until IS NOT NULL OR quota IS DISTINCT FROM latest_quota OR %(checked_at)s IS NOT NULL
-    )
+    FROM incoming WHERE is_open AND (is_new OR is_other OR %(checked_at)s IS NOT NULL)
     ON CONFLICT (tenant_id, metric_id) DO UPDATE SET
         value = excluded.value, quota = excluded.quota, start = excluded.start,
         read_at = CASE WHEN l.value = excluded.value THEN l.read_at ELSE excluded.read_at END,
         checked_at = coalesce(excluded.checked_at, l.checked_at),
         seen_until = CASE WHEN excluded.checked_at IS NULL THEN NULL ELSE l.seen_until END,
         collection_id = excluded.collection_id
-), usage AS (
-    INSERT INTO metering_usage (tenant_id, metric_id, start, "end", value, collection_id)
-    SELECT tenant_id, metric_id, start, "end",
-           CASE WHEN is_counter THEN coalesce(usage, 0) + increase ELSE value END, %(collection)s
-    FROM incoming
-    WHERE usage IS NULL OR CASE WHEN is_counter THEN increase <> 0 ELSE value <> usage END
-    ON CONFLICT (tenant_id, metric_id, start)
-        DO UPDATE SET value = excluded.value, collection_id = excluded.collection_id
+), readings AS (
+    INSERT INTO metering_reading (tenant_id, metric_id, read_at, start, "end", value, collection_id)
+    SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM incoming WHERE is_new
+    UNION ALL
+    SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM usage
+    WHERE "end" <= %(open_day)s::date
+    ON CONFLICT DO NOTHING
+    RETURNING 1
 )
 SELECT count(*) FROM readings
 """

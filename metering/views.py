@@ -55,10 +55,15 @@ class Standing:
         return self.age is not None and self.age > timedelta(hours=settings.STALE_AFTER_HOURS)
 
     @property
+    def is_installed(self) -> bool:
+        return self.server.provider in base.installed()
+
+    @property
     def needs_a_person(self) -> bool:
         if not self.server.is_active:
             return False
-        return self.last is None or self.is_stale or self.last.status in ("failed", "held")
+        has_trouble = self.last is None or self.last.status in (Collection.Status.FAILED, Collection.Status.HELD)
+        return has_trouble or self.is_stale or not self.is_installed
 
 
 def old(age: timedelta) -> str:
@@ -97,7 +102,7 @@ def servers(request: HttpRequest) -> HttpResponse:
             "section": "servers",
             "standings": found,
             "needing": sum(standing.needs_a_person for standing in found),
-            "providers": base.installed(),
+            "providers": [(name, kind.title, kind.tenant_is) for name, kind in base.installed().items()],
         },
     )
 
@@ -117,7 +122,6 @@ def server(request: HttpRequest, pk: int) -> HttpResponse:
             "section": "servers",
             "standing": standing,
             "server": standing.server,
-            "is_installed": standing.server.provider in base.installed(),
             "metrics": _metrics(standing),
             "collections": standing.server.collections.defer("problems", "metrics")[:LAST],
             "stale_after": settings.STALE_AFTER_HOURS,
@@ -169,7 +173,7 @@ def _edit(request: HttpRequest, server: Server, stored: Mapping[str, str]) -> Ht
         return redirect("staff_server", server.pk)
     if is_lost:
         messages.warning(request, "Credentials that were typed before are no longer kept. Enter them again.")
-    elif posted and not forms.changes_rows and forms.is_valid():
+    elif posted is not None and not forms.changes_rows and forms.is_valid():
         server = forms.save()
         _drop_draft(request, draft)
         messages.info(request, f"{server} is saved.")
@@ -179,6 +183,8 @@ def _edit(request: HttpRequest, server: Server, stored: Mapping[str, str]) -> Ht
         "name": name,
         "server": server,
         "forms": forms,
+        "title": forms.kind.title,
+        "tenant_is": forms.kind.tenant_is,
         "faults": forms.faults(),
         "time_zones": time_zones(),
         "draft": _keep_draft(request, draft, forms.typed),

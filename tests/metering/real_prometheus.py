@@ -68,7 +68,7 @@ def real_prometheus(page: str = "", history: str = "") -> Iterator[RealPrometheu
         (folder / "prometheus.yml").write_text(json.dumps(config))
         if history:
             (folder / "history").write_text(history)
-            command = [tool, "tsdb", "create-blocks-from", "openmetrics", folder / "history", data]
+            command = [tool, "tsdb", "create-blocks-from", "openmetrics", str(folder / "history"), str(data)]
             subprocess.run(command, check=True, capture_output=True)
         port = free_port()
         options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={data}", "--log.level=error"]

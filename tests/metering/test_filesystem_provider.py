@@ -200,6 +200,9 @@ def test_directories_with_the_layout_of_a_maildir_are_mailboxes(root: Path) -> N
     write(root / "alice.example" / "files" / "cur", 1)
     (root / "alice.example" / "files" / "new").mkdir()
     (root / "alice.example" / "files" / "tmp").mkdir()
+    linked = maildir(root / "alice.example" / "linked")
+    (linked / "cur").rmdir()
+    (linked / "cur").symlink_to("new")
     assert ask(root, "alice.example") == {"disk_used": 4, "files": 2, "mailboxes": 2}
 
 
@@ -213,7 +216,7 @@ def test_folders_of_a_mailbox_are_no_mailboxes_of_their_own(root: Path) -> None:
 def test_mailboxes_below_the_mailbox_of_the_account_count_as_well(root: Path) -> None:
     mail = maildir(root / "alice" / "mail")
     maildir(mail / "alice.example" / "info")
-    maildir(mail / "alice.example" / "office")
+    maildir(mail / "direct")
     assert ask(root)["mailboxes"] == 3
 
 

@@ -45,6 +45,7 @@ def why(ask: Callable[[], object]) -> str:
     trace = "".join(format_exception(refused.value))
     for secret in (PASSWORD, TOKEN, b64encode(f"tally:{PASSWORD}".encode()).decode()):
         assert secret not in trace
+    assert "site-packages/httpx2" not in trace
     return str(refused.value)
 
 
@@ -93,11 +94,12 @@ def test_a_body_comes_back_as_it_is(httpserver):
 
 def test_a_form_is_posted_with_the_credentials(httpserver):
     def answer(request: Request) -> Response:
-        return Response(json.dumps([request.form["query"], request.authorization.username]))
+        return Response(json.dumps([request.form["query"], request.headers["Authorization"]]))
 
+    encoded = b64encode(f"tally:{PASSWORD}".encode()).decode()
     httpserver.expect_request("/q", method="POST").respond_with_handler(answer)
     with a_client(httpserver.url_for(""), auth=("tally", PASSWORD)) as client:
-        assert client.read_json(client.post("/q", {"query": "up{a=~'b.*'}"})) == ["up{a=~'b.*'}", "tally"]
+        assert client.read_json(client.post("/q", {"query": "up{a=~'b.*'}"})) == ["up{a=~'b.*'}", f"Basic {encoded}"]
 
 
 @pytest.mark.parametrize(
@@ -131,8 +133,28 @@ def test_a_header_with_a_line_break_is_refused_and_not_repeated():
     assert "Authorization" in why(lambda: a_client("http://a", headers={"Authorization": f"Bearer {TOKEN}\r\nX: y"}))
 
 
-def test_nobody_listening_is_an_error():
+def test_nobody_listening_is_an_error_after_retries(caplog):
     assert "cannot be reached" in why(lambda: a_client(f"http://127.0.0.1:{free_port()}").get("/"))
+    assert [record.message for record in caplog.records] == ["stamina.retry_scheduled"] * 2
+
+
+def test_a_connection_that_is_not_accepted_is_given_up():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        limits = Limits(connect=0.2, retries=1, pause=0.02)
+        with socket.create_connection(address):  # the queue is full: whoever comes now gets no answer
+            took = seconds(lambda: why(lambda: a_client(f"http://127.0.0.1:{address[1]}", limits).get("/")))
+    assert 0.4 <= took < 1
+
+
+def test_a_query_is_not_repeated_in_errors(httpserver):
+    httpserver.expect_request("/x").respond_with_data("no", status=400)
+    message = why(lambda: a_client(httpserver.url_for("")).get("/x", {"token": TOKEN}))
+    assert message == f"{httpserver.url_for('/x')} answered with status 400. no"
+
+
+def test_an_empty_password_blots_out_nothing():
+    assert a_client("http://a", auth=("tally", "")).quote("out of memory") == "out of memory"
 
 
 def test_a_name_that_cannot_be_looked_up_is_an_error():
@@ -349,7 +371,7 @@ def a_tls_server(certificate: str, key: str, tmp_path: Any) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pem")
     with HTTPServer(("127.0.0.1", 0), Fine) as server:
-        server.handle_error = lambda *_: None  # a refused handshake is expected
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a refused handshake is expected
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"https://127.0.0.1:{server.server_address[1]}"

@@ -1,0 +1,198 @@
+"""What the pricing editor says about a pricing that is being typed: ranges in words, an example, mistakes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import pairwise
+
+from django.core.exceptions import ValidationError
+from django.forms.boundfield import BoundField
+
+from catalog.forms import NO_PRICE, NOT_PLAIN, NumberField, PricingForm
+from catalog.models import PricingVersion
+from catalog.money import minor_units, round_amount, write, write_price
+from catalog.pricing import ZERO, Bracket, Pricing, PricingError, Scheme, rate
+from catalog.typed import Column, Subject, home_first
+from catalog.wording import bracket_price, bracket_ranges, charge_rows, price_sentence
+from metering.decimals import EXACT, round_half_up
+
+#: The fields that a pricing has besides its brackets.
+_TERMS = ("scheme", "unit", "included", "package_size", "notation")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stops a form: what to link to, how that is called, and what to say."""
+
+    id: str
+    label: str
+    message: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the brackets table: its fields, and what it comes to in words."""
+
+    number: int
+    start: BoundField
+    prices: list[tuple[Column, BoundField]]
+    fees: list[tuple[Column, BoundField]]
+    words: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a quantity would cost, or what is in the way of saying so."""
+
+    typed: str
+    currency: str
+    quantity_error: str = ""
+    is_unpriced: bool = False
+    problems: list[Problem] = field(default_factory=list)
+    total: str = ""
+    quantity: str = ""
+    number: str = ""
+    exactly: str = ""
+    average: str = ""
+    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Past:
+    """A version in the history, with what became or will become of it."""
+
+    version: PricingVersion
+    state: str
+    sentences: list[str]
+
+
+def table(form: PricingForm, draft: PricingForm, currency: str) -> list[TableRow]:
+    """Return the rows of the brackets table. `draft` is the same form, checked."""
+    columns = form.subject.columns
+    return [
+        TableRow(
+            number,
+            form[f"start-{number}"],
+            [(column, form[f"price-{number}-{column.currency}"]) for column in columns],
+            [(column, form[f"fee-{number}-{column.currency}"]) for column in columns],
+            words,
+        )
+        for number, words in zip(form.numbers, _row_words(draft, currency), strict=True)
+    ]
+
+
+def _row_words(draft: PricingForm, currency: str) -> list[str]:
+    kept = [number for number in draft.numbers if f"start-{number}" not in draft.errors]
+    pricing = _pricing(draft, kept, currency)
+    words = dict.fromkeys(draft.numbers, "")
+    if pricing is not None:
+        for number, bracket, said in zip(kept, pricing.brackets, bracket_ranges(pricing, draft.unit), strict=True):
+            is_priced = draft.cleaned_data.get(f"price-{number}-{currency}") is not None
+            price = (
+                bracket_price(pricing, bracket, draft.unit, currency) if is_priced else f"no price in {currency} yet"
+            )
+            words[number] = f"{said}: {price}"
+    return list(words.values())
+
+
+def _pricing(draft: PricingForm, numbers: Iterable[int], currency: str) -> Pricing | None:
+    """Return the pricing of some rows, a missing price as 0; None while there is none."""
+    data = draft.cleaned_data
+    if not set(_TERMS) <= data.keys():
+        return None
+    brackets = tuple(
+        Bracket(
+            data[f"start-{number}"],
+            data.get(f"price-{number}-{currency}") or ZERO,
+            data.get(f"fee-{number}-{currency}") or ZERO,
+        )
+        for number in numbers
+    )
+    try:
+        return Pricing(data["scheme"], brackets, data["included"], data["notation"], data["package_size"])
+    except PricingError:
+        return None
+
+
+def problems(form: PricingForm, names: Iterable[str] | None = None) -> list[Problem]:
+    """Return what is wrong with a checked form, or with some of its fields, in the order of the page."""
+    services = {column.currency: column.services for column in form.subject.columns}
+    found = []
+    for name in form.fields if names is None else names:
+        for message in map(str, form.errors.get(name, [])):
+            note = _note(message, name.rpartition("-")[2], services)
+            found.append(Problem(form[name].auto_id, str(form.fields[name].label), message, note))
+    return found
+
+
+def _note(message: str, currency: str, services: Mapping[str, int]) -> str:
+    """What to know about a mistake, when there is more to it than fits below a field."""
+    count = services.get(currency, 0)
+    if message == NO_PRICE and count:
+        return f"{count} service{' is' if count == 1 else 's are'} billed in {currency}."
+    return "Write it like 1234.5, without spaces and commas." if message == NOT_PLAIN else ""
+
+
+def example(draft: PricingForm) -> Example:
+    """Rate the quantity that was typed, by what was typed, in the currency that was chosen."""
+    columns = [column.currency for column in draft.subject.columns]
+    currency = draft.typed.get("currency", "")
+    shown = Example(draft.typed.get("quantity", ""), currency if currency in columns else columns[0])
+    try:
+        quantity = NumberField(places=draft.unit.places).clean(shown.typed)
+    except ValidationError as error:
+        return replace(shown, quantity_error=error.messages[0])
+    kinds = {kind: [name for name in draft.fields if name.startswith(f"{kind}-")] for kind in ("start", "price", "fee")}
+    prices, fees = ([name for name in kinds[kind] if name.endswith(shown.currency)] for kind in ("price", "fee"))
+    if not any(draft.typed.get(name, "").strip() for name in prices):
+        return replace(shown, is_unpriced=True)
+    found = problems(draft, [*_TERMS, *kinds["start"], *prices, *fees])
+    pricing = None if found else _pricing(draft, draft.numbers, shown.currency)
+    return replace(shown, problems=found) if pricing is None else _worked(shown, draft, pricing, quantity)
+
+
+def _worked(shown: Example, draft: PricingForm, pricing: Pricing, quantity: Decimal) -> Example:
+    currency, charge = shown.currency, rate(pricing, quantity)
+    is_round = round_amount(charge.amount, currency) == charge.amount
+    return replace(
+        shown,
+        total=write(charge.amount, currency),
+        quantity=draft.unit.write(quantity),
+        number=draft.unit.number(quantity),
+        exactly="" if is_round else write_price(charge.amount, currency),
+        average=_average(charge.amount, quantity, currency)
+        if quantity and pricing.scheme is not Scheme.PACKAGE
+        else "",
+        rows=charge_rows(pricing, charge, draft.unit, currency),
+    )
+
+
+def _average(amount: Decimal, quantity: Decimal, currency: str) -> str:
+    average = EXACT.divide(amount, quantity)
+    places = max(minor_units(currency) + 2, 2 - average.adjusted())
+    rounded = round_half_up(average, places)
+    return f"{'' if rounded == average else 'about '}{write_price(rounded, currency)}"
+
+
+def history(subject: Subject) -> list[Past]:
+    """Return the versions, newest first."""
+    order = sorted(subject.versions, key=lambda version: (version.effective_from, version.number))
+    ends = {version.pk: after.effective_from for version, after in pairwise(order)}
+    return [
+        Past(version, _state(version, ends.get(version.pk), subject), _sentences(version, subject))
+        for version in sorted(subject.versions, key=lambda version: -version.number)
+    ]
+
+
+def _state(version: PricingVersion, end: object, subject: Subject) -> str:
+    if end == version.effective_from:
+        return "replaced"
+    if version.effective_from > subject.today:
+        return "planned"
+    return "now" if version == subject.setting.version_on(subject.today) else "over"
+
+
+def _sentences(version: PricingVersion, subject: Subject) -> list[str]:
+    pricings = [(currency, version.pricing(currency)) for currency in home_first(version.currencies)]
+    return [price_sentence(pricing, subject.setting.unit, currency) for currency, pricing in pricings if pricing]
