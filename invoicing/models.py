@@ -171,8 +171,8 @@ class BilledPeriod(models.Model):
 
     service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="billed_periods")
     line = models.ForeignKey(Line, null=True, on_delete=models.PROTECT, related_name="periods")
-    tenant_id = models.BigIntegerField()
-    metric_id = models.BigIntegerField()
+    tenant_id = models.IntegerField()
+    metric_id = models.IntegerField()
     start = models.DateField()
     end = models.DateField()
     measured_on = models.DateField()

@@ -71,7 +71,7 @@ def _readings(periods: Sequence[BilledPeriod]) -> dict[UUID, list[tuple[datetime
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT p.line, r.read_at, r.value, r.collection_id"
-            " FROM unnest(%s::uuid[], %s::bigint[], %s::bigint[], %s::date[])"
+            " FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::date[])"
             "      AS p (line, tenant, metric, measured_on)"
             " CROSS JOIN LATERAL (SELECT read_at, value, collection_id FROM metering_reading"
             "   WHERE tenant_id = p.tenant AND metric_id = p.metric AND start <= p.measured_on"

@@ -4,6 +4,7 @@ A collection of any size takes the same number of statements. Values are checked
 is refused is written down with its tenant, metric and reason, and the rest goes on.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -15,7 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from metering import partitions
 from metering.models import MAX_VALUE, Collection, Metric
 from metering.periods import Period, day, local_day, month
-from metering.providers.base import MetricType, TenantUsage, Usage
+from metering.providers.base import MetricType, TenantUsage
 from metering.units import PLACES
 
 #: A run that refuses more keeps counting, but lists no further ones.
@@ -36,25 +37,33 @@ class Intake:
     values: int = 0
     rejected: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)
+    #: By metric: its number and its open period, as the columns before and behind a value.
+    columns: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, metric in self.metrics.items():
+            period = self.open_period(metric)
+            self.columns[name] = (metric.pk, f"{period.start}\t{period.end}\n")
+            self.months.add(period.start)
+
+    def open_period(self, metric: Metric) -> Period:
+        return month(self.open_day) if metric.type == MetricType.MONTH else day(self.open_day)
 
     def refuse(self, tenant: str, metric: str, reason: str) -> None:
         self.rejected += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append({"tenant": printable(tenant), "metric": printable(metric), "reason": reason[:500]})
 
-    def period_of(self, metric: Metric, usage: Usage) -> Period:
-        """Return the period a value belongs to: the one it names, else the open one. Raises ValueError."""
-        if usage.start is not None and usage.end is not None:
-            if metric.type == MetricType.COUNTER:
-                raise ValueError("a counter has a value now, not for a period")
-            period = Period(usage.start, usage.end)
-            expected = month(period.start) if metric.type == MetricType.MONTH else day(period.start)
-            if period != expected:
-                raise ValueError(f"{period.start} to {period.end} is not one {metric.type} of this metric")
-            if period.start > self.open_day or period.start.year < self.open_day.year - 5:
-                raise ValueError(f"the period from {period.start} is in the future or too far back")
-            return period
-        return month(self.open_day) if metric.type == MetricType.MONTH else day(self.open_day)
+    def named_period(self, metric: Metric, start: date, end: date) -> Period:
+        """Return the period that a value names. Raises ValueError when it is not one of its metric."""
+        if metric.type == MetricType.COUNTER:
+            raise ValueError("a counter has a value now, not for a period")
+        period = Period(start, end)
+        if period != (month(start) if metric.type == MetricType.MONTH else day(start)):
+            raise ValueError(f"{start} to {end} is not one {metric.type} of this metric")
+        if start > self.open_day or start.year < self.open_day.year - 5:
+            raise ValueError(f"the period from {start} is in the future or too far back")
+        return period
 
 
 def printable(text: str) -> str:
@@ -69,7 +78,7 @@ def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
         # In case this transaction has collected before; else the end of it drops them.
         cursor.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.seen")
         cursor.execute(
-            "CREATE TEMPORARY TABLE staged (tenant integer, metric bigint, value numeric(24, 6),"
+            "CREATE TEMPORARY TABLE staged (tenant integer, metric integer, value numeric(24, 6),"
             ' quota numeric(24, 6), start date, "end" date) ON COMMIT DROP'
         )
         with cursor.copy("COPY staged FROM STDIN") as copy:
@@ -77,7 +86,7 @@ def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
                 if rows := "".join(_rows(intake, answer)):
                     copy.write(rows)
         cursor.execute(
-            "CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id bigint, is_new boolean,"
+            "CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id integer, is_new boolean,"
             " is_back boolean) ON COMMIT DROP"
         )
         with cursor.copy("COPY seen (tenant, key) FROM STDIN") as copy:
@@ -99,21 +108,23 @@ def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
     for name, reason in answer.failures.items():
         intake.refuse(key, name, reason)
     for name, usage in answer.values.items():
-        metric = intake.metrics.get(name)
-        if metric is None:
-            intake.refuse(key, name, "the provider did not declare this metric")
-            continue
         try:
-            period = intake.period_of(metric, usage)
+            columns = intake.columns[name]
+            period = columns[1]
+            if usage.start is not None and usage.end is not None:
+                named = intake.named_period(intake.metrics[name], usage.start, usage.end)
+                intake.months.add(named.start)
+                period = f"{named.start}\t{named.end}\n"
             value = _checked(usage.value)
             quota = "\\N" if usage.limit is None else _checked(usage.limit)
+        except KeyError:
+            intake.refuse(key, name, "the provider did not declare this metric")
         except ValueError as error:
             intake.refuse(key, name, str(error))
-            continue
-        intake.values += 1
-        intake.seen_metrics.add(metric.pk)
-        intake.months.add(period.start)
-        yield f"{number}\t{metric.pk}\t{value}\t{quota}\t{period.start}\t{period.end}\n"
+        else:
+            intake.values += 1
+            intake.seen_metrics.add(columns[0])
+            yield f"{number}\t{columns[0]}\t{value}\t{quota}\t{period}"
 
 
 def _bad_key(key: str) -> str:
@@ -126,10 +137,17 @@ def _bad_key(key: str) -> str:
     return ""
 
 
-def _checked(value: Decimal) -> Decimal:
-    """Return the value if it may be stored. Raises ValueError with the reason."""
+#: What almost every value looks like: up to 18 digits and 6 decimals, so that no bound is crossed.
+_ORDINARY = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?", re.ASCII)
+
+
+def _checked(value: Decimal) -> str:
+    """Return the value as text if it may be stored. Raises ValueError with the reason."""
     if not isinstance(value, Decimal):
         raise ValueError(f"{value!r:.40} is of type {type(value).__name__}, not a Decimal")
+    text = str(value)
+    if _ORDINARY.fullmatch(text):
+        return text
     if not value.is_finite():
         raise ValueError(f"{value} is not a number")
     if value < 0:
@@ -138,7 +156,7 @@ def _checked(value: Decimal) -> Decimal:
         raise ValueError(f"{value:.3E} is above {MAX_VALUE:.0E}")
     if value.as_tuple().exponent < -PLACES and value != round(value, PLACES):  # type: ignore[operator]
         raise ValueError(f"{value} has more than {PLACES} decimal places")
-    return value
+    return text
 
 
 def _drop_ambiguous(cursor: CursorWrapper, intake: Intake) -> None:
@@ -163,6 +181,7 @@ def store(*, collection: Collection, intake: Intake, before: Collection | None) 
     types = {kind: [row.pk for row in intake.metrics.values() if row.type == kind] for kind in MetricType}
     with connection.cursor() as cursor:
         _match_tenants(cursor, collection)
+        cursor.execute("SET LOCAL work_mem = '64MB'")
         cursor.execute(
             _STORE,
             {

@@ -83,6 +83,7 @@ class MetricQuerySet(models.QuerySet["Metric"]):
 class Metric(models.Model):
     """A thing that a provider can measure, as last declared by it. Kept when the provider drops it."""
 
+    id = models.AutoField(primary_key=True)
     provider = models.CharField(max_length=50)
     system_name = models.CharField(max_length=100)
     display_name = models.CharField(max_length=200)
@@ -115,6 +116,7 @@ class Metric(models.Model):
 class Tenant(models.Model):
     """One account on one server. It exists from the day a collection sees it or a service names it."""
 
+    id = models.AutoField(primary_key=True)
     server = models.ForeignKey(Server, on_delete=models.PROTECT, related_name="tenants")
     key = models.CharField(max_length=255)
     first_seen_at = models.DateTimeField(null=True, editable=False)
@@ -140,6 +142,7 @@ class Collection(models.Model):
         FAILED = "failed"
         HELD = "held"
 
+    id = models.AutoField(primary_key=True)
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="collections")
     tenant_key = models.CharField(max_length=255, blank=True)
     as_of = models.DateTimeField()
@@ -148,7 +151,7 @@ class Collection(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
     period_start = models.DateField(null=True)
     period_end = models.DateField(null=True)
-    metrics = ArrayField(models.BigIntegerField(), default=list)
+    metrics = ArrayField(models.IntegerField(), default=list)
     tenants = models.PositiveIntegerField(default=0)
     new_tenants = models.PositiveIntegerField(default=0)
     missing_tenants = models.PositiveIntegerField(default=0)
@@ -204,15 +207,15 @@ class Latest(models.Model):
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "metric_id")
-    tenant_id = models.BigIntegerField()
-    metric_id = models.BigIntegerField()
+    tenant_id = models.IntegerField()
+    metric_id = models.IntegerField()
     value = models.DecimalField(max_digits=24, decimal_places=6)
     quota = models.DecimalField(max_digits=24, decimal_places=6, null=True)
     start = models.DateField()
     read_at = models.DateTimeField()
     seen_until = models.DateTimeField(null=True)
     checked_at = models.DateTimeField(null=True)
-    collection_id = models.BigIntegerField()
+    collection_id = models.IntegerField()
 
     objects = LatestQuerySet.as_manager()
     collected_at: datetime
@@ -231,13 +234,13 @@ class Reading(models.Model):
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "metric_id", "read_at", "start")
-    tenant_id = models.BigIntegerField()
-    metric_id = models.BigIntegerField()
+    tenant_id = models.IntegerField()
+    metric_id = models.IntegerField()
     read_at = models.DateTimeField()
     start = models.DateField()
     end = models.DateField()
     value = models.DecimalField(max_digits=24, decimal_places=6)
-    collection_id = models.BigIntegerField()
+    collection_id = models.IntegerField()
 
     class Meta:
         constraints: ClassVar = [
@@ -254,12 +257,12 @@ class Usage(models.Model):
     """What counts for one period: a day (snapshot, day, counter) or a calendar month, half-open."""
 
     pk = models.CompositePrimaryKey("tenant_id", "metric_id", "start")
-    tenant_id = models.BigIntegerField()
-    metric_id = models.BigIntegerField()
+    tenant_id = models.IntegerField()
+    metric_id = models.IntegerField()
     start = models.DateField()
     end = models.DateField()
     value = models.DecimalField(max_digits=24, decimal_places=6)
-    collection_id = models.BigIntegerField()
+    collection_id = models.IntegerField()
 
     objects = UsageQuerySet.as_manager()
 

@@ -102,8 +102,8 @@ class Migration(migrations.Migration):
             name='BilledPeriod',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant_id', models.BigIntegerField()),
-                ('metric_id', models.BigIntegerField()),
+                ('tenant_id', models.IntegerField()),
+                ('metric_id', models.IntegerField()),
                 ('start', models.DateField()),
                 ('end', models.DateField()),
                 ('measured_on', models.DateField()),

@@ -30,15 +30,15 @@ class Migration(migrations.Migration):
             name='Latest',
             fields=[
                 ('pk', models.CompositePrimaryKey('tenant_id', 'metric_id', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('tenant_id', models.BigIntegerField()),
-                ('metric_id', models.BigIntegerField()),
+                ('tenant_id', models.IntegerField()),
+                ('metric_id', models.IntegerField()),
                 ('value', models.DecimalField(decimal_places=6, max_digits=24)),
                 ('quota', models.DecimalField(decimal_places=6, max_digits=24, null=True)),
                 ('start', models.DateField()),
                 ('read_at', models.DateTimeField()),
                 ('seen_until', models.DateTimeField(null=True)),
                 ('checked_at', models.DateTimeField(null=True)),
-                ('collection_id', models.BigIntegerField()),
+                ('collection_id', models.IntegerField()),
             ],
             options={
                 'constraints': [models.CheckConstraint(condition=models.Q(('value__gte', 0), ('value__lte', 1000000000000000000)), name='latest_value_in_bounds')],
@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Metric',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('id', models.AutoField(primary_key=True, serialize=False)),
                 ('provider', models.CharField(max_length=50)),
                 ('system_name', models.CharField(max_length=100)),
                 ('display_name', models.CharField(max_length=200)),
@@ -62,13 +62,13 @@ class Migration(migrations.Migration):
             name='Reading',
             fields=[
                 ('pk', models.CompositePrimaryKey('tenant_id', 'metric_id', 'read_at', 'start', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('tenant_id', models.BigIntegerField()),
-                ('metric_id', models.BigIntegerField()),
+                ('tenant_id', models.IntegerField()),
+                ('metric_id', models.IntegerField()),
                 ('read_at', models.DateTimeField()),
                 ('start', models.DateField()),
                 ('end', models.DateField()),
                 ('value', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('collection_id', models.BigIntegerField()),
+                ('collection_id', models.IntegerField()),
             ],
             options={
                 'constraints': [models.CheckConstraint(condition=models.Q(('value__gte', 0), ('value__lte', 1000000000000000000)), name='reading_value_in_bounds')],
@@ -96,12 +96,12 @@ class Migration(migrations.Migration):
             name='Usage',
             fields=[
                 ('pk', models.CompositePrimaryKey('tenant_id', 'metric_id', 'start', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('tenant_id', models.BigIntegerField()),
-                ('metric_id', models.BigIntegerField()),
+                ('tenant_id', models.IntegerField()),
+                ('metric_id', models.IntegerField()),
                 ('start', models.DateField()),
                 ('end', models.DateField()),
                 ('value', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('collection_id', models.BigIntegerField()),
+                ('collection_id', models.IntegerField()),
             ],
             options={
                 'constraints': [models.CheckConstraint(condition=models.Q(('value__gte', 0), ('value__lte', 1000000000000000000)), name='usage_value_in_bounds'), models.CheckConstraint(condition=models.Q(('end__gt', models.F('start'))), name='usage_period_is_not_empty')],
@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Collection',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('id', models.AutoField(primary_key=True, serialize=False)),
                 ('tenant_key', models.CharField(blank=True, max_length=255)),
                 ('as_of', models.DateTimeField()),
                 ('started_at', models.DateTimeField()),
@@ -118,7 +118,7 @@ class Migration(migrations.Migration):
                 ('status', models.CharField(choices=[('running', 'Running'), ('complete', 'Complete'), ('partial', 'Partial'), ('failed', 'Failed'), ('held', 'Held')], default='running', max_length=10)),
                 ('period_start', models.DateField(null=True)),
                 ('period_end', models.DateField(null=True)),
-                ('metrics', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, size=None)),
+                ('metrics', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), default=list, size=None)),
                 ('tenants', models.PositiveIntegerField(default=0)),
                 ('new_tenants', models.PositiveIntegerField(default=0)),
                 ('missing_tenants', models.PositiveIntegerField(default=0)),
@@ -138,7 +138,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Tenant',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('id', models.AutoField(primary_key=True, serialize=False)),
                 ('key', models.CharField(max_length=255)),
                 ('first_seen_at', models.DateTimeField(editable=False, null=True)),
                 ('missing_since', models.DateTimeField(editable=False, null=True)),

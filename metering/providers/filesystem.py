@@ -79,7 +79,7 @@ class Filesystem(Provider):
 
     def tenant_usage(self, tenant: str) -> TenantUsage:
         with self._open() as root:
-            is_name = tenant and not tenant.startswith(".") and "/" not in tenant and _is_name(tenant)
+            is_name = not tenant.startswith(".") and "/" not in tenant and _is_name(tenant)
             usage = self._measure(root, tenant) if is_name else None
         if usage is None:
             raise ProviderError(f"{self._root} has no directory called {tenant!r}. Check the name.")

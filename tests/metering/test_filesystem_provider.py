@@ -240,7 +240,8 @@ def test_a_closed_directory_costs_its_tenant_every_metric_and_the_others_none(ro
     assert numbers(usages["bob"]) == {"disk_used": 5, "files": 1, "mailboxes": 0}
     assert not usages["alice"].values
     assert set(usages["alice"].failures) == ALL
-    assert "'alice/private' could not be read: Permission denied" in usages["alice"].failures["files"]
+    reason = "'alice/private' could not be read: Permission denied. Let the account that Tallyport runs as read it."
+    assert usages["alice"].failures["files"] == reason
 
 
 def test_a_closed_tenant_is_a_failure_and_not_absent(root: Path) -> None:
@@ -400,6 +401,8 @@ def test_check_tells_how_many_directories_there_are(root: Path) -> None:
     (root / "alice").mkdir()
     assert provider(root).check() == f"{root}, 1 directory"
     (root / "bob").mkdir()
+    (root / "link").symlink_to("bob")
+    write(root / "file")
     assert provider(root).check() == f"{root}, 2 directories"
 
 

@@ -188,7 +188,15 @@ def test_a_drip_is_cut_at_the_deadline(drip):
     assert len(requests) == 2
 
 
-def test_a_flood_is_cut_at_the_size(httpserver):
+def test_silence_and_a_flood_are_cut_at_the_deadline_as_well():
+    limits = Limits(total=0.3, size=2**30)
+    with a_raw_server(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10, forever=True) as (url, _):
+        assert "did not finish its answer within 0.3 s" in why(lambda: a_client(url, limits).get("/"))
+    with a_raw_server(b"", forever=True, pause=5) as (url, _):
+        assert "did not finish its answer within 0.3 s" in why(lambda: a_client(url, limits).get("/"))
+
+
+def test_a_flood_is_cut_at_the_size():
     with a_raw_server(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 5000, forever=True) as (url, requests):
         assert "more than 0.00953674 MiB" in why(lambda: a_client(url).get("/"))
     assert len(requests) == 1

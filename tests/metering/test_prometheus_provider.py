@@ -222,6 +222,13 @@ def test_a_partial_answer_is_not_used(server):
         assert "partial: ['store 2 was not reached']" in said.failures["disk"]
 
 
+def test_a_partial_answer_still_names_its_tenants(server):
+    server.answers = {"disk": a_vector(of("alice", "1"), warnings=["store 2 was not reached"])}
+    found = usage(server)["alice"]
+    assert not found.values
+    assert "partial" in found.failures["disk"]
+
+
 @pytest.mark.parametrize(
     ("name", "status", "reason"),
     [
@@ -404,6 +411,20 @@ def test_the_check_names_the_version_and_counts_the_metrics(server):
     server.answers = {"disk": recorded("snapshot_disk"), "sent": recorded("empty_vector")}
     assert a_provider(server.url, a_row("disk"), a_row("sent")).check() == "Prometheus 2.42.0+ds, 2 metrics configured"
     assert a_provider(server.url).check() == "Prometheus 2.42.0+ds, 1 metric configured"
+
+
+def test_the_check_shows_a_strange_version_on_one_clean_line(server, httpserver):
+    httpserver.clear()
+    httpserver.expect_request("/base/api/v1/status/buildinfo").respond_with_json({"data": {"version": "\x1b[31m3\n"}})
+    httpserver.expect_request("/base/api/v1/query").respond_with_data(recorded("snapshot_disk"))
+    assert a_provider(server.url).check() == "Prometheus [31m3, 1 metric configured"
+
+
+def test_the_check_tells_another_server_from_prometheus(server, httpserver):
+    httpserver.clear()
+    httpserver.expect_request("/base/api/v1/status/buildinfo").respond_with_json({"status": "ok"})
+    with pytest.raises(ProviderError, match="not as Prometheus does"):
+        a_provider(server.url).check()
 
 
 def test_the_check_names_the_metric_with_a_mistake(server):

@@ -316,15 +316,16 @@ def test_a_typed_credential_that_is_no_longer_kept_must_be_typed_again(staff):
 
 
 def test_credentials_whose_key_is_gone_do_not_stop_the_pages_and_are_not_overwritten_unasked(staff, settings):
-    server = a_server(credentials={"token": SECRET})
+    server = a_prometheus("prom-01", ROW, credentials={"password": SECRET})
     keys, settings.FIELD_KEYS = settings.FIELD_KEYS, [Fernet.generate_key().decode()]
     page(staff, "staff_servers")
     page(staff, "staff_server", server.pk)
     assert "cannot be read with the keys" in page(staff, "staff_server_edit", server.pk)
     assert "cannot be read with the keys" in pressed(staff, "staff_server_test", server.pk)
-    pressed(staff, "staff_server_edit", server.pk, **a_panel_form(name="same", **{"settings-token": ""}))
+    pressed(staff, "staff_server_edit", server.pk, **a_prometheus_form(ROW, name="renamed"))
     settings.FIELD_KEYS = keys
-    assert dict(Server.objects.get().credentials) == {"token": SECRET}
+    server = Server.objects.get()
+    assert (server.name, dict(server.credentials)) == ("renamed", {"password": SECRET})
 
 
 def test_a_server_whose_provider_is_not_installed_is_shown_and_cannot_be_edited(staff):
@@ -395,7 +396,7 @@ def test_a_list_that_must_not_be_empty_says_so(staff, count):
 
 
 def test_nobody_makes_the_page_build_more_rows_than_it_allows(staff):
-    form = a_prometheus_form(ROW, add="metrics", **{"rows-metrics-count": "9" * 30})
+    form = a_prometheus_form(ROW, **{"rows-metrics-count": "9" * 30})
     shown = pressed(staff, "staff_server_new", "prometheus", **form)
     assert f'name="rows-metrics-count" value="{MAX_ROWS}"' in shown
     assert 'name="add"' not in shown
@@ -566,10 +567,14 @@ def test_names_from_outside_are_text_and_nothing_else(staff):
     evil = "<img src=x onerror=alert(1)>"
     server = a_server(evil)
     problems = [{"tenant": evil, "metric": evil, "reason": evil}]
-    record = a_record(server, status="partial", tenant_key=evil, rejected=1, problems=problems, error=evil)
-    a_record(server, status="held", error=evil)
+    statuses = ["held", "failed", "partial", "failed", "partial", "held"]
+    records = [
+        a_record(server, status=status, tenant_key=tenant, rejected=1, problems=problems, error=evil)
+        for status, tenant in zip(statuses, ["", evil, evil, "", "", ""], strict=True)
+    ]
     pages = [("staff_servers", []), ("staff_server", [server.pk]), ("staff_server_edit", [server.pk])]
-    for name, args in [*pages, ("staff_collections", []), ("staff_collection", [record.pk])]:
+    pages += [("staff_collections", []), *(("staff_collection", [record.pk]) for record in records)]
+    for name, args in pages:
         shown = page(staff, name, *args)
         assert "<img" not in shown
         assert "&lt;img src=x onerror=alert(1)&gt;" in shown
@@ -603,6 +608,7 @@ def test_collections_are_paged_newest_first(staff):
     assert f"no. {records[10].pk}," not in first
     second = page(staff, "staff_collections", before=records[11].pk)
     assert f"no. {records[10].pk}," in second
+    assert f"no. {records[11].pk}," not in second
     assert "Older" not in second
     assert f"no. {records[9].pk}," not in page(staff, "staff_collections", server=server.pk)
     assert "There are no older ones." in page(staff, "staff_collections", before=1)
