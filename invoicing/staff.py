@@ -1,6 +1,8 @@
 """Staff pages about services, invoices and runs."""
 
 
+from decimal import Decimal
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
@@ -81,7 +83,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "service": one,
             "metrics": metrics,
             "enabled": enabled,
-            "so_far": sum((each.amount for each in enabled if each.amount is not None), start=0),
+            "so_far": sum((each.amount for each in enabled if each.amount is not None), Decimal(0)),
             "stale": [each for each in enabled if each.is_stale],
             "price": ProductPrice.objects.filter(product=one.product, cycle=one.cycle, currency=one.currency).first(),
             "invoices": Invoice.objects.filter(claims__service=one).order_by("-issued_on", "-number")[:10],

@@ -1,6 +1,6 @@
 """What a service has used so far and what that costs: the figures of the client's panel and of staff's.
 
-The charge so far is what the last invoice would bill if the service ended today, by the same code.
+The charge so far is what an invoice of today would bill, by the same code.
 """
 
 from collections.abc import Sequence
@@ -96,15 +96,22 @@ class Statistics:
 
     @property
     def meter_end(self) -> str:
-        """What stands at the end of the bar: the limit, or the quantity included."""
+        """What stands at the end of the bar: the limit, the quantity included, or what was used beyond it."""
         if self.limit:
             return f"{self.unit.number(self.limit, places=2)} limit"
+        meter = self.meter
+        return self.shown_number if meter and meter.tick else self.meter_tick
+
+    @property
+    def meter_tick(self) -> str:
         included = self.pricing.included if self.pricing else Decimal(0)
         return f"{self.unit.number(included, places=2)} included"
 
     @property
     def meter_words(self) -> str:
-        return f"{self.shown_number} of {self.meter_end} {self.unit.plural}"
+        """The bar for those who cannot see it."""
+        limit = f", {self.unit.number(self.limit, places=2)} allowed" if self.limit else ""
+        return f"{self.shown_number} {self.unit.plural} used, {self.meter_tick}{limit}"
 
     @property
     def meter(self) -> Meter | None:
@@ -163,7 +170,7 @@ def charges_so_far(services: Sequence[Service], *, today: date) -> dict[int, Dec
 def _unbilled(services: Sequence[Service], today: date) -> dict[int, unbilled.Unbilled]:
     catalog = Catalog.read({service.product_id for service in services})
     running = [service for service in services if service.is_billable]
-    found = unbilled.find([unbilled.of_termination(service, today) for service in running], catalog.settings)
+    found = unbilled.find([unbilled.to_date(service, today) for service in running], catalog.settings)
     return {service.pk: found.get(service.pk, unbilled.Unbilled()) for service in services}
 
 

@@ -91,6 +91,12 @@ def of_termination(service: Service, on: date) -> Cut:
     return Cut(service, closing, on + timedelta(days=1), is_final=True)
 
 
+def to_date(service: Service, on: date) -> Cut:
+    """What would be billed if everything were billed today: the level counts on the first day of a term too."""
+    current = term(service.anchor, Cycle(service.cycle), max(service.next_term - 1, 0))
+    return Cut(service, Period(current.start, max(on, current.start) + timedelta(days=1)), on + timedelta(days=1), True)
+
+
 def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dict[int, Unbilled]:
     """Return what there is to bill of each service, by its id, in five queries for any number of them.
 

@@ -69,6 +69,8 @@ class Standing:
 def old(age: timedelta) -> str:
     """Say how old something is: `40 minutes old`, `39 hours old`, `5 days old`."""
     minutes = int(age.total_seconds() // 60)
+    if minutes < 1:
+        return "less than a minute old"
     number, what = (minutes, "minute") if minutes < 90 else (minutes // 60, "hour")
     if number >= 72 and what == "hour":
         number, what = number // 24, "day"

@@ -40,10 +40,10 @@ SELECT split_part(current_setting('server_version'), ' ', 1), count(*)
 FROM pg_database WHERE NOT datistemplate AND datallowconn AND datconnlimit <> -2
 """
 
-# pg_database_size() raises for a database that the role may not connect to, or that was dropped since the
-# snapshot (has_database_privilege() is null then), and would take the answers for all others with it: the
-# CASE asks first what the function is going to ask. A connection limit of -2 marks a database whose DROP
-# was interrupted. Autovacuum has no user and is nobody's connection, and neither is ours.
+# pg_database_size() raises for a database that the role may not connect to, and would take the answers for
+# all others with it: the CASE asks first what the function is going to ask. For one that is dropped meanwhile
+# it is null. A connection limit of -2 marks a database whose DROP was interrupted. Autovacuum has no user and
+# is nobody's connection, and neither is ours.
 _USAGE = """
 WITH live AS (
     SELECT oid, datname, datdba FROM pg_database WHERE NOT datistemplate AND datallowconn AND datconnlimit <> -2
@@ -60,7 +60,6 @@ WITH live AS (
 )
 SELECT tenant, live.datname, has_database_privilege(live.oid, 'CONNECT'),
        CASE WHEN live.oid IS NULL THEN 0
-            WHEN has_database_privilege(live.oid, 'CONNECT') IS NULL THEN NULL
             WHEN has_database_privilege(live.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
             THEN pg_database_size(live.oid) END,
        coalesce(connections, 0), coalesce(tup_inserted + tup_updated + tup_deleted, 0)

@@ -17,7 +17,8 @@ from catalog.metric_billing import Outdated, UnitIsFixed, add_version, new_setti
 from catalog.models import BracketPrice, MetricSetting, PricingVersion, ProductPrice
 from catalog.pricing import Bracket, Notation, Pricing, PricingError, Scheme, rate
 from catalog.wording import bracket_price, bracket_ranges, charge_rows
-from metering.units import GB, MAILBOXES as WHOLE
+from metering.units import GB
+from metering.units import MAILBOXES as WHOLE
 from tests.builders import (
     DISK,
     MAILBOXES,

@@ -193,7 +193,7 @@ def test_silence_and_a_flood_are_cut_at_the_deadline_as_well():
     with a_raw_server(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 10, forever=True) as (url, _):
         assert "did not finish its answer within 0.3 s" in why(lambda: a_client(url, limits).get("/"))
     with a_raw_server(b"", forever=True, pause=5) as (url, _):
-        assert "did not finish its answer within 0.3 s" in why(lambda: a_client(url, limits).get("/"))
+        assert seconds(lambda: why(lambda: a_client(url, limits).get("/"))) < 1
 
 
 def test_a_flood_is_cut_at_the_size():

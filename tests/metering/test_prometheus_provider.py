@@ -269,6 +269,7 @@ def test_a_failure_without_any_tenant_to_carry_it_is_not_lost(server):
     [
         (Response("out of memory", status=500), "status 500. out of memory"),
         (Response("", status=502), "status 502"),
+        (Response('{"message": "the gateway has no upstream"}', status=502), "no upstream"),
         (Response("", status=429, headers={"Retry-After": "60"}), "status 429 and asks to wait 60 s"),
         (Response("no", status=401), "refuses the credentials (401)"),
         (Response('{"status":"error","error":"no"}', status=403), "refuses the credentials (403)"),
@@ -321,6 +322,14 @@ def test_current_values_are_asked_at_the_whole_second_of_the_collection(server, 
     form = server.forms[0]
     assert form["query"] == f'disk {begin} {end} {end - begin}s {{x=~"$ranger|a$"}}'
     assert form["time"] == str(end)
+
+
+@pytest.mark.parametrize("kind", ["day", "month"])
+def test_the_day_and_the_month_are_those_of_the_server_and_not_of_utc(server, kind):
+    server.answers = {"disk": recorded("snapshot_disk")}
+    new_month_in_berlin = datetime(2026, 10, 31, 23, 30, tzinfo=UTC)
+    usage(server, a_row(type=kind, expression="disk $range"), as_of=new_month_in_berlin)
+    assert server.forms[0]["query"] == "disk 1800s"
 
 
 def test_the_first_instant_of_a_month_is_a_range_that_promql_knows(server):

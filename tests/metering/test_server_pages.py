@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from metering.forms import MAX_ROWS
 from metering.models import Collection, Server
-from metering.providers.base import ProviderError, TenantUsage
+from metering.providers.base import Field, ProviderError, TenantUsage
 from metering.views import DRAFTS, old
 from tests.builders import (
     GB,
@@ -167,7 +167,7 @@ def test_without_a_server_the_list_says_what_one_is_and_offers_every_provider(st
         ("complete", "Complete", "None"),
         ("partial", "Partial", "See 2 refused values"),
         ("failed", "Failed", "Mend it, then test the connection"),
-        ("held", "Held", "Compare and decide"),
+        ("held", "Held", "Decide"),
         ("running", "Running", "Wait for it to end"),
     ],
 )
@@ -201,6 +201,7 @@ def test_values_past_the_limit_are_marked_as_old(staff, settings):
 @pytest.mark.parametrize(
     ("age", "words"),
     [
+        ({"seconds": 59}, "less than a minute old"),
         ({"minutes": 1}, "1 minute old"),
         ({"minutes": 89}, "89 minutes old"),
         ({"hours": 2, "minutes": 59}, "2 hours old"),
@@ -283,6 +284,11 @@ def test_bad_input_is_said_at_its_field_and_saves_nothing(staff, field, text, sa
     assert said in shown.split(f'id="id_{field}_error"')[1].split("</div>")[0]
     assert Server.objects.count() == 1
     assert SECRET not in shown
+
+
+def test_hints_of_a_provider_are_text(staff):
+    with patch.object(Panel, "fields", (Field("host", "Host", help="Such as <host>:2083"),)):
+        assert "Such as &lt;host&gt;:2083" in page(staff, "staff_server_new", "panel")
 
 
 def test_a_port_that_is_no_number_is_said_at_its_field(staff):
