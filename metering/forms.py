@@ -22,8 +22,6 @@ from metering.vault import Credentials
 
 MAX_ROWS = 200
 MAX_TEXT = 20_000
-#: Settings that are more than a line of text.
-LONG = frozenset({"ca", "expression"})
 
 
 @cache
@@ -270,7 +268,7 @@ def form_field(asked: base.Field) -> forms.Field:
         widget = forms.PasswordInput({"autocomplete": "new-password"})
         return forms.CharField(max_length=MAX_TEXT, strip=False, widget=widget, **options)
     attributes = {"spellcheck": "false", "autocapitalize": "none", "autocomplete": "off"}
-    text = forms.Textarea({**attributes, "rows": 3}) if asked.name in LONG else forms.TextInput(attributes)
+    text = forms.Textarea({**attributes, "rows": 3}) if asked.kind == "lines" else forms.TextInput(attributes)
     return forms.CharField(max_length=MAX_TEXT, widget=text, **options)
 
 

@@ -98,7 +98,8 @@ def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
 def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
     key = answer.tenant
     if reason := _bad_key(key):
-        intake.refuse(key, "", reason)
+        for name, failure in answer.failures.items() or [("", reason)]:
+            intake.refuse(key, name, failure)
         return
     if key in intake.tenants:
         # Two different answers for one name: neither can be believed.

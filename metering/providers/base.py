@@ -76,7 +76,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TenantUsage:
-    """What a server said of one tenant: values by metric, and reasons for those that could not be read."""
+    """What a server said of one tenant: values by metric, and reasons for those that could not be read.
+
+    Failures of an empty tenant could not be attributed to any; they are listed, and values beside them are not.
+    """
 
     tenant: str
     values: Mapping[str, Usage]
@@ -101,7 +104,7 @@ class Connection:
 class Field:
     """A setting that the server form asks for.
 
-    `kind` is `text`, `number`, `choice` (of `choices`), `secret` (stored encrypted, never shown again) or
+    `kind` is `text`, `lines` (text of several lines), `number`, `choice` (of `choices`), `secret` (stored encrypted, never shown again) or
     `rows` (a list of mappings, with a column per field of `columns`).
     """
 

@@ -40,7 +40,7 @@ _COLUMNS = (
     Field("display_name", "Name", help="What clients read on the invoice."),
     Field("type", "Type", "choice", "For a month, the server must keep its samples longer than that.", choices=_TYPES),
     Field("unit", "Unit", "choice", choices=_UNITS),
-    Field("expression", "PromQL", help="One series per tenant. $start, $end and $range name the period."),
+    Field("expression", "PromQL", "lines", help="One series per tenant. $start, $end and $range name the period."),
     Field("label", "Tenant label", help="The label that names the tenant.", initial="tenant"),
     Field("scale", "Scale", help="1024 if the expression is in KiB: value times scale is bytes.", initial="1"),
 )
@@ -90,7 +90,7 @@ class Prometheus(Provider):
         Field("auth", "Authentication", "choice", initial="none", choices=_AUTH),
         Field("username", "User name", required=False),
         Field("password", "Password or bearer token", kind="secret", required=False),
-        Field("ca", "CA certificate", required=False, help="PEM text, if the system does not know the CA."),
+        Field("ca", "CA certificate", "lines", required=False, help="PEM text, if the system does not know the CA."),
         Field("metrics", "Metrics", kind="rows", columns=_COLUMNS),
     )
     can_look_back: ClassVar[bool] = True

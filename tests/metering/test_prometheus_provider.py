@@ -101,6 +101,20 @@ def test_one_query_answers_for_all_tenants_and_zero_is_a_value(server):
     assert len(server.forms) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("increase_by_tenant", [7330458, 2261970, 0]),
+        ("last_over_time_prometheus", [5759000000, 1439500000, 7001439000]),
+        ("month_increase_prometheus", [5472000000, 2735499909, 1440500]),
+        ("month_increase_victoriametrics", [5471000000, 2735000000, 1439000]),
+    ],
+)
+def test_recorded_answers_become_whole_bytes(server, name, values):
+    server.answers = {"disk": recorded(name)}
+    assert [said.values["disk"].value for said in usage(server).values()] == values
+
+
 def test_metrics_are_merged_by_tenant(server):
     server.answers = {"disk": a_vector(of("alice", "1")), "sent": a_vector(of("alice", "2"), of("bob", "3"))}
     found = usage(server, a_row("disk"), a_row("sent", type="counter"))

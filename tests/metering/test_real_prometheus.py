@@ -40,11 +40,16 @@ def server() -> Iterator[RealPrometheus]:
 
 
 def hours_of_march() -> str:
-    """A sample of 1 at half past: in every hour of 28 to 30 March in Berlin, and around both ends of the month."""
+    """Samples at half past: 1 in every hour of 28 to 30 March in Berlin, and just inside both ends of the month.
+
+    Just outside, they are 1000.
+    """
     in_utc = [(2, 28, 22, 2), (3, 27, 22, 73), (3, 31, 21, 2)]  # from 23:30, 23:30 and, in summer, 23:30 in Berlin
     starts = [(datetime(2026, m, d, hour, 30, tzinfo=UTC), count) for m, d, hour, count in in_utc]
     hours = [start + timedelta(hours=n) for start, count in starts for n in range(count)]
-    lines = [f'tenant_hour{{tenant="alice"}} 1 {int(at.timestamp())}' for at in hours]
+    values = [1000, *[1] * (len(hours) - 2), 1000]
+    stamps = [int(at.timestamp()) for at in hours]
+    lines = [f'tenant_hour{{tenant="alice"}} {value} {at}' for value, at in zip(values, stamps, strict=True)]
     return "\n".join(["# TYPE tenant_hour gauge", *lines, "# EOF", ""])
 
 
@@ -80,7 +85,7 @@ def test_scraped_values_arrive_in_bytes_and_zero_is_a_value(server):
 
 def test_a_counter_is_read_raw_and_only_float64_costs_digits(server):
     found = usage(server, a_row("sent", "sum by (tenant) (last_over_time(tenant_sent_bytes_total[$range]))", unit="B"))
-    assert found["alice"].values["sent"].value == Decimal(9007199254740992) + 1 - 1  # 2**53 + 1 is not a float64
+    assert found["alice"].values["sent"].value == 2**53  # which 2**53 + 1 becomes in a float64, and one more stays
     assert found["bob"].values["sent"].value == 7
 
 
