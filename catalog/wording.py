@@ -124,8 +124,8 @@ def bracket_price(pricing: Pricing, bracket: Bracket, unit: Unit, currency: str,
     if pricing.scheme is Scheme.PACKAGE:
         words = f"{price} per started {unit.write(pricing.package_size, locale=locale)}"
     elif pricing.scheme is Scheme.VOLUME and len(pricing.brackets) > 1:
-        whole = "each above the included" if pricing.included else "all of them"
-        words = f"{price} per {unit.noun(Decimal(1))} for {whole}"
+        whole = "above the included" if pricing.included else "of them"
+        words = f"{price} per {unit.symbol} for all {whole}" if unit.symbol else f"{price} for each {whole}"
     else:
         words = f"{price} per {unit.symbol}" if unit.symbol else f"{price} each"
     fee = f", and {write_price(bracket.flat_fee, currency, locale=locale)} once" if bracket.flat_fee else ""

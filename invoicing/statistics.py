@@ -50,6 +50,8 @@ class Statistics:
     version: PricingVersion | None = None
     pricing: Pricing | None = None
     charges: list[Charge] = field(default_factory=list)
+    #: What it would cost if it were billed: it is off, or was switched on or priced after the term began.
+    unbilled: Charge | None = None
     has_no_price: bool = False
 
     @property
@@ -60,15 +62,19 @@ class Statistics:
         return sum((round_amount(charge.amount, self.currency) for charge in self.charges), Decimal(0))
 
     @property
+    def unbilled_amount(self) -> Decimal | None:
+        return round_amount(self.unbilled.amount, self.currency) if self.unbilled else None
+
+    @property
     def price_words(self) -> str:
         return price_sentence(self.pricing, self.unit, self.currency) if self.pricing else ""
 
     @property
     def reason(self) -> str:
         """How the amount comes about, in a sentence."""
-        assert self.pricing is not None or not self.charges
+        charges = self.charges or ([self.unbilled] if self.unbilled else [])
         return "; ".join(
-            charge_sentence(self.pricing, charge, self.unit, self.currency) for charge in self.charges if self.pricing
+            charge_sentence(self.pricing, charge, self.unit, self.currency) for charge in charges if self.pricing
         )
 
     @property
@@ -223,10 +229,10 @@ def _price(one: Statistics, found: unbilled.Unbilled, today: date) -> None:
     one.pricing = _pricing(one.version, one.currency)
     one.has_no_price = one.pricing is None
     quantities = [(_pricing(group.version, one.currency), group.quantity) for group in billable]
-    if not quantities and one.quantity is not None and not one.is_enabled:
-        quantities = [(one.pricing, one.quantity)]  # what it would cost if it were on
     try:
         one.charges = [rate(pricing, quantity) for pricing, quantity in quantities if pricing is not None]
+        if not billable and one.pricing is not None and one.quantity is not None:
+            one.unbilled = rate(one.pricing, one.quantity)
     except PricingError:
         one.charges = []
 

@@ -593,7 +593,15 @@ def a_pricing(*brackets, scheme=Scheme.GRADUATED, notation=Notation.FIRST_UNIT, 
         (
             a_pricing(("0", "2"), ("10", "1"), scheme=Scheme.VOLUME),
             WHOLE,
-            ["Mailboxes 1 to 9: $2.00 per mailbox for all of them", "From the 10th: $1.00 per mailbox for all of them"],
+            ["Mailboxes 1 to 9: $2.00 for each of them", "From the 10th: $1.00 for each of them"],
+        ),
+        (
+            a_pricing(("0", "2"), ("10", "1"), scheme=Scheme.VOLUME, notation=Notation.ABOVE, included="5"),
+            GB,
+            [
+                "Above 5 to 10 GB: $2.00 per GB for all above the included",
+                "Above 10 GB: $1.00 per GB for all above the included",
+            ],
         ),
         (
             a_pricing(("0", "0.4"), scheme=Scheme.PACKAGE, size="1000", included="5000"),

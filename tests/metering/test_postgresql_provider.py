@@ -245,10 +245,12 @@ def test_a_tenant_cannot_hide_a_connection_behind_our_name(host: str) -> None:
 def test_the_workers_of_a_query_are_no_connections(host: str) -> None:
     database = f"host={host} dbname=alice_blog user=alice"
     with closing(psycopg.connect(database, options="-c debug_parallel_query=on")) as session:
-        session.pgconn.send_query(b"SELECT pg_sleep(20)")
+        session.pgconn.send_query(b"SELECT pg_sleep(60)")
         eventually(lambda: is_running(host, "parallel worker", "alice_blog"))
-        eventually(lambda: ask(host, "alice_blog", user="monitor")["connections"] == 1)
-        run(host, SQL("SELECT pg_terminate_backend({}, 5000)").format(session.info.backend_pid))
+        try:
+            eventually(lambda: ask(host, "alice_blog", user="monitor")["connections"] == 1)
+        finally:
+            run(host, SQL("SELECT pg_terminate_backend({}, 5000)").format(session.info.backend_pid))
 
 
 def test_autovacuum_is_nobodys_connection(host: str) -> None:
@@ -272,9 +274,11 @@ def test_roles_have_the_sums_of_the_databases_that_they_own(host: str) -> None:
     def adds_up() -> bool:
         alice = ask(host, "alice", user="monitor", tenants="roles")
         blog, shop = (ask(host, name, user="monitor") for name in ("alice_blog", "alice_shop"))
-        return alice == {metric: blog[metric] + shop[metric] for metric in ALL}
+        return alice["connections"] == 2 and alice == {metric: blog[metric] + shop[metric] for metric in ALL}
 
-    eventually(adds_up)
+    owner = f"host={host} user=alice"
+    with psycopg.connect(owner, dbname="alice_blog"), psycopg.connect(owner, dbname="alice_shop"):
+        eventually(adds_up)
 
 
 def test_a_role_without_a_database_has_real_zeros(host: str) -> None:
