@@ -6,6 +6,7 @@ are backdated by a month, so that they renew today and an invoice falls due.
 
 import os
 import secrets
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -129,7 +130,7 @@ def make_servers() -> tuple[Server, Server]:
 
 def make_products(today: date, staff: User) -> tuple[Product, Product]:
     """Make two products with enabled and priced metrics, in force since before the services began."""
-    since = _backdated(today).replace(day=1)
+    since = backdated(today)[0].replace(day=1)
     managed = _product("Managed PostgreSQL", "postgresql", {"USD": "12", "EUR": "11"})
     storage = _product("File storage", "filesystem", {"USD": "6", "EUR": "5.50"})
     plans: list[tuple[Product, str, str, str, str, list[tuple[str, str, str]]]] = [
@@ -166,7 +167,7 @@ def make_services(
     """Join clients and tenants, each service backdated by a month and billed for its first term already."""
     wanted = [(products[0], servers[0], database.name, database.client) for database in DATABASES if database.client]
     wanted += [(products[1], servers[1], name, client) for name, (client, _) in FILES.items()]
-    anchor = _backdated(today)
+    anchor, number = backdated(today)
     services = []
     for product, server, key, client in wanted:
         tenant, _ = Tenant.objects.get_or_create(server=server, key=key)
@@ -179,8 +180,8 @@ def make_services(
                 "status": Service.Status.ACTIVE,
                 "cycle": Cycle.MONTHLY,
                 "anchor": anchor,
-                "next_term": 1,
-                "next_due_on": term(anchor, Cycle.MONTHLY, 1).start,
+                "next_term": number,
+                "next_due_on": term(anchor, Cycle.MONTHLY, number).start,
             },
         )
         services.append(service)
@@ -195,10 +196,14 @@ def write_more_rows() -> None:
             tenant.execute("INSERT INTO table_1 (note) SELECT md5(n::text) FROM generate_series(1, %s) n", [database.rows])
 
 
-def _backdated(today: date) -> date:
-    """Return the day on which a monthly service began that renews today, or in the days just before."""
-    year, month = divmod(today.year * 12 + today.month - 2, 12)
-    return date(year, month + 1, min(today.day, 28))
+def backdated(today: date) -> tuple[date, int]:
+    """Return an anchor one or two months ago, and the number of its monthly term that starts today."""
+    number = 1
+    while True:
+        year, month = divmod(today.year * 12 + today.month - 1 - number, 12)
+        if today.day <= monthrange(year, month + 1)[1]:
+            return date(year, month + 1, today.day), number
+        number += 1
 
 
 def _product(name: str, provider: str, prices: dict[str, str]) -> Product:

@@ -9,8 +9,8 @@ from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
+from billing_site.demo import backdated
 from catalog.models import EnabledSpan, PricingVersion
-from catalog.terms import Cycle
 from metering.models import Server
 from tests.browser.chromium import chromium, complaints, log_in
 from tests.builders import a_client, a_product, a_service, a_staff_user, a_tenant, a_user
@@ -55,13 +55,13 @@ def site(live_server, tenant_database):
         settings={**tenant_database, "port": 5432, "database": "postgres", "sslmode": "prefer", "tenants": "databases"},
     )
     product = a_product("Managed PostgreSQL", provider="postgresql")
-    a_year_ago = timezone.localdate() - timedelta(days=366)
+    anchor, number = backdated(timezone.localdate())
     a_service(
         product,
         a_client(users=(sara,)),
         a_tenant(server, TENANT),
-        anchor=str(a_year_ago),
-        cycle=Cycle.ANNUALLY,
+        anchor=str(anchor),
+        next_term=number,
         name="alice's databases",
     )
     return live_server.url

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
+from billing_site.demo import backdated
 from catalog.models import MetricSetting, Product
 from invoicing.billing import create_invoices
 from invoicing.models import Line
@@ -57,8 +58,9 @@ def test_what_prometheus_scraped_is_billed():
     product = a_product(provider="prometheus")
     enabled_and_priced(product)
     client = a_client()
+    anchor, number = backdated(today)
     for name in ("alice", "bob"):
-        a_service(product, client, a_tenant(server, name), anchor=str(today - timedelta(days=31)))
+        a_service(product, client, a_tenant(server, name), anchor=str(anchor), next_term=number)
     create_invoices(on=today, at=timezone.now())
     lines = Line.objects.filter(kind="usage").order_by("position")
     assert [(line.service.name, line.quantity, line.amount) for line in lines] == [
