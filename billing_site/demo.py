@@ -98,7 +98,7 @@ def make_servers() -> tuple[Server, Server]:
 
     Raises NotHere when the site does not run on its embedded database.
     """
-    if settings.DATABASES["default"]["ENGINE"] != "billing_site.embedded":
+    if connection.settings_dict["ENGINE"] != "billing_site.embedded":
         raise NotHere(
             "The demo makes databases on the server that it meters. It does so only on the embedded one: "
             "leave DATABASE_URL unset for the demo."
@@ -118,7 +118,7 @@ def make_servers() -> tuple[Server, Server]:
                 "database": "postgres",
                 "sslmode": "prefer",
                 "tenants": "databases",
-                "left_out": f"postgres, {settings.DATABASES['default']['NAME']}, test_tallyport",
+                "left_out": f"postgres, {connection.settings_dict['NAME']}",
             },
         },
     )
