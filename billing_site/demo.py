@@ -19,6 +19,7 @@ from psycopg import sql
 
 from catalog.metric_billing import add_version, switch
 from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Service, User
+from catalog.pricing import Notation, Scheme
 from catalog.terms import Cycle, term
 from metering.collection import declared_metrics
 from metering.models import Server, Tenant
@@ -134,7 +135,14 @@ def make_products(today: date, staff: User) -> tuple[Product, Product]:
     managed = _product("Managed PostgreSQL", "postgresql", {"USD": "12", "EUR": "11"})
     storage = _product("File storage", "filesystem", {"USD": "6", "EUR": "5.50"})
     plans: list[tuple[Product, str, str, str, str, list[tuple[str, str, str]]]] = [
-        (managed, "tables", "graduated", "first_unit", "0", [("0", "2", "1.90"), ("10", "1", "0.95"), ("20", "0.50", "0.48")]),
+        (
+            managed,
+            "tables",
+            "graduated",
+            "first_unit",
+            "0",
+            [("0", "2", "1.90"), ("10", "1", "0.95"), ("20", "0.50", "0.48")],
+        ),
         (managed, "disk_used", "per_unit", "above", "5", [("0", "0.25", "0.24")]),
         (managed, "rows_written", "per_unit", "first_unit", "1000", [("0", "0.0001", "0.0001")]),
         (storage, "disk_used", "graduated", "above", "10", [("0", "0.50", "0.45"), ("15", "0.20", "0.18")]),
@@ -147,8 +155,8 @@ def make_products(today: date, staff: User) -> tuple[Product, Product]:
             add_version(
                 setting=setting,
                 unit_code=setting.unit_code,
-                scheme=scheme,
-                notation=notation,
+                scheme=Scheme(scheme),
+                notation=Notation(notation),
                 included=Decimal(included),
                 package_size=Decimal(1),
                 brackets=[
@@ -193,7 +201,9 @@ def write_more_rows() -> None:
     params = connection.get_connection_params()
     for database in DATABASES:
         with psycopg.connect(host=params["host"], user=params["user"], dbname=database.name) as tenant:
-            tenant.execute("INSERT INTO table_1 (note) SELECT md5(n::text) FROM generate_series(1, %s) n", [database.rows])
+            tenant.execute(
+                "INSERT INTO table_1 (note) SELECT md5(n::text) FROM generate_series(1, %s) n", [database.rows]
+            )
 
 
 def backdated(today: date) -> tuple[date, int]:
@@ -251,4 +261,3 @@ def _fill_files(root: Path) -> None:
             path = directory / name
             if not path.exists():
                 path.write_bytes(os.urandom(size))
-

@@ -266,7 +266,9 @@ class BracketPrice(models.Model):
             models.CheckConstraint(
                 condition=Q(unit_price__gte=0, unit_price__lte=int(MAX_PRICE)), name="unit_price_in_bounds"
             ),
-            models.CheckConstraint(condition=Q(flat_fee__gte=0, flat_fee__lte=int(MAX_PRICE)), name="flat_fee_in_bounds"),
+            models.CheckConstraint(
+                condition=Q(flat_fee__gte=0, flat_fee__lte=int(MAX_PRICE)), name="flat_fee_in_bounds"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -317,7 +319,9 @@ class Service(models.Model):
     class Meta:
         ordering: ClassVar = ["client", "name"]
         indexes: ClassVar = [
-            models.Index(fields=["next_due_on", "id"], name="services_by_due_day", condition=Q(next_due_on__isnull=False))
+            models.Index(
+                fields=["next_due_on", "id"], name="services_by_due_day", condition=Q(next_due_on__isnull=False)
+            )
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(

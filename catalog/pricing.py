@@ -278,5 +278,3 @@ def _bounded(field: str, value: Decimal, most: Decimal, places: int) -> None:
         raise PricingError(field, f"{value} is above {most:,}")
     if -value.as_tuple().exponent > places and value != value.quantize(Decimal(1).scaleb(-places), context=EXACT):  # type: ignore[operator]
         raise PricingError(field, f"{value} has more than {places} decimal places")
-
-

@@ -164,7 +164,7 @@ def _number(
         return default
     text = data[key]
     if not isinstance(text, str):
-        raise PricingError(field, "must be a decimal string, such as \"12.5\"")
+        raise PricingError(field, 'must be a decimal string, such as "12.5"')
     try:
         return parse(text, digits=digits, places=places)
     except NotANumber as error:

@@ -6,11 +6,12 @@ stored anchors; commit. A process that dies leaves nothing half done, and the ne
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -64,7 +65,7 @@ class Result:
     parked: dict[int, str] = field(default_factory=dict)
     waiting: list[unbilled.Waiting] = field(default_factory=list)
     keep_documents: bool = False
-    amounts: Counter[str] = field(default_factory=Counter)
+    amounts: dict[str, Decimal] = field(default_factory=dict)
 
 
 def create_invoices(
@@ -257,7 +258,8 @@ def _count(claimed: Sequence[Draft], documents: Sequence[Document], result: Resu
     result.run.services += len(claimed)
     result.run.invoices += len(documents)
     for document in documents:
-        result.amounts[document.client.currency] += document.total  # type: ignore[assignment]
+        currency = document.client.currency
+        result.amounts[currency] = result.amounts.get(currency, Decimal(0)) + document.total
     if result.keep_documents:
         result.documents.extend(documents)
 

@@ -88,7 +88,8 @@ def _number(documents: Sequence[Document], on: date) -> date:
     day of the number before."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO invoicing_series (code, next_number, last_issued_on) VALUES (%s, 1, %s) ON CONFLICT DO NOTHING",
+            "INSERT INTO invoicing_series (code, next_number, last_issued_on) VALUES (%s, 1, %s)"
+            " ON CONFLICT DO NOTHING",
             [str(on.year), on],
         )
         cursor.execute(
@@ -96,6 +97,8 @@ def _number(documents: Sequence[Document], on: date) -> date:
             " WHERE code = %s RETURNING next_number, last_issued_on",
             [len(documents), on, str(on.year)],
         )
+        after: int
+        issued_on: date
         after, issued_on = cursor.fetchone()
     for number, document in enumerate(documents, start=after - len(documents)):
         document.number = f"{on.year}-{number:05d}"

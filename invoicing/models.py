@@ -20,7 +20,9 @@ class InvoicingSpan(Span):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(F("end"), condition=Q(end=None), name="one_open_invoicing_span", nulls_distinct=False)
+            models.UniqueConstraint(
+                F("end"), condition=Q(end=None), name="one_open_invoicing_span", nulls_distinct=False
+            )
         ]
 
 
@@ -152,7 +154,9 @@ class Claim(models.Model):
                 fields=["service", "term_start"], condition=Q(kind="renewal"), name="each_term_is_billed_once"
             ),
             models.UniqueConstraint(
-                fields=["service", "term_start"], condition=Q(kind="termination"), name="each_termination_is_billed_once"
+                fields=["service", "term_start"],
+                condition=Q(kind="termination"),
+                name="each_termination_is_billed_once",
             ),
         ]
 

@@ -32,7 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect("staff_home")
     own = _own_services(request)
     invoices = list(Invoice.objects.visible_to(_user(request))[:5])
-    running = [service for service in own if service.next_due_on]
+    running = [service.next_due_on for service in own if service.next_due_on]
     return render(
         request,
         "portal/home.html",
@@ -42,7 +42,7 @@ def home(request: HttpRequest) -> HttpResponse:
             "services": (paired := _with_charges(own)),
             "totals": _totals(paired),
             "invoices": invoices,
-            "next_due": min((service.next_due_on for service in running), default=None),
+            "next_due": min(running, default=None),
         },
     )
 

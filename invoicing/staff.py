@@ -1,6 +1,5 @@
 """Staff pages about services, invoices and runs."""
 
-
 from decimal import Decimal
 
 from django.contrib import messages
@@ -223,12 +222,12 @@ def unbilled(request: HttpRequest) -> HttpResponse:
 
 def _unclaimed() -> QuerySet[Tenant]:
     running = Q(services__status__in=["pending", "active", "suspended"])
-    return Tenant.objects.filter(first_seen_at__isnull=False, missing_since=None).alias(
-        claims=Count("services", filter=running)
-    ).filter(claims=0)
+    return (
+        Tenant.objects.filter(first_seen_at__isnull=False, missing_since=None)
+        .alias(claims=Count("services", filter=running))
+        .filter(claims=0)
+    )
 
 
 def _service(public_id: str) -> Service:
-    return get_object_or_404(
-        Service.objects.select_related("client", "product", "tenant__server"), public_id=public_id
-    )
+    return get_object_or_404(Service.objects.select_related("client", "product", "tenant__server"), public_id=public_id)

@@ -130,7 +130,7 @@ class Statistics:
         inside = min(self.quantity, included) if included else Decimal(0)
         over = self.quantity - inside
         tick = included if included and included < length else None
-        return Meter(*(_percent(part, length) for part in (inside, over)), _percent(tick, length) if tick else None)
+        return Meter(_percent(inside, length), _percent(over, length), _percent(tick, length) if tick else None)
 
 
 def of_service(service: Service, *, at: datetime) -> list[Statistics]:
@@ -186,6 +186,8 @@ def _latest(service: Service) -> list[Latest]:
 
 def _sums(service: Service) -> dict[int, tuple[Decimal, date]]:
     """Return, by metric, what was used in periods that no invoice has billed, and since when."""
+    if service.tenant_id is None:
+        return {}
     billed = BilledPeriod.objects.filter(
         tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
     )

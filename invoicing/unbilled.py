@@ -75,6 +75,11 @@ class Cut:
     until: date
     is_final: bool = False
 
+    @property
+    def tenant_id(self) -> int:
+        assert self.service.tenant_id is not None  # only metered services are asked
+        return self.service.tenant_id
+
 
 def of_renewal(service: Service) -> Cut:
     """Bill what closed before the term that is due."""
@@ -110,8 +115,9 @@ def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dic
     collected = _collected(metered)
     for cut in metered:
         for setting in settings.get(cut.service.product_id, ()):
-            rows = usage.get((cut.service.tenant_id, setting.metric_id), [])
-            judge = _Judge(cut, setting, spans, waited, collected.get((cut.service.tenant_id, setting.metric_id)))
+            key = (cut.tenant_id, setting.metric_id)
+            rows = usage.get(key, [])
+            judge = _Judge(cut, setting, spans, waited, collected.get(key))
             judge.decide(rows, found[cut.service.pk])
     return found
 
@@ -162,9 +168,7 @@ class _Judge:
         for row in rows:
             if not self.cut.is_final and row.end > self.cut.until:
                 continue  # still open
-            if self.setting.version_on(row.start) is None or not self.was_on(
-                row.start, min(row.end, self.cut.until)
-            ):
+            if self.setting.version_on(row.start) is None or not self.was_on(row.start, min(row.end, self.cut.until)):
                 continue
             if self.cut.is_final or self.was_read_after(row.end) or row.start in self.waited:
                 yield row
@@ -218,8 +222,10 @@ def _usage(
     grouped: dict[tuple[int, int], list[Item]] = defaultdict(list)
     if not cuts:
         return grouped
-    metrics = {setting.metric_id: setting.metric for cut in cuts for setting in settings.get(cut.service.product_id, ())}
-    anchors = {cut.service.tenant_id: cut.service.anchor for cut in cuts}
+    metrics = {
+        setting.metric_id: setting.metric for cut in cuts for setting in settings.get(cut.service.product_id, ())
+    }
+    anchors = {cut.tenant_id: cut.service.anchor for cut in cuts}
     rows = Usage.objects.filter(tenant_id__in=list(anchors), start__lte=max(cut.until for cut in cuts))
     billed = BilledPeriod.objects.filter(
         tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
@@ -245,7 +251,7 @@ def _usage(
 
 def _collected(cuts: list[Cut]) -> dict[tuple[int, int], datetime]:
     """Return when each metric of each tenant was last brought by a collection."""
-    rows = Latest.objects.filter(tenant_id__in=[cut.service.tenant_id for cut in cuts]).with_collected_at()
+    rows = Latest.objects.filter(tenant_id__in=[cut.tenant_id for cut in cuts]).with_collected_at()
     return {(row.tenant_id, row.metric_id): row.collected_at for row in rows}
 
 

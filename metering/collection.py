@@ -265,7 +265,10 @@ def _fail(record: Collection, error: str) -> None:
 
 
 def collect_all(
-    *, as_of: datetime, servers: Iterable[Server] | None = None, done: Callable[[Server, Collection | None], None] | None = None
+    *,
+    as_of: datetime,
+    servers: Iterable[Server] | None = None,
+    done: Callable[[Server, Collection | None], None] | None = None,
 ) -> list[Collection]:
     """Collect every active server, each isolated from the others, and return the records.
 

@@ -129,7 +129,7 @@ def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
 
 
 def _bad_key(key: str) -> str:
-    if not isinstance(key, str) or not key.strip():
+    if not key.strip():
         return "a tenant without a name"
     if len(key) > MAX_KEY:
         return f"a tenant's name of more than {MAX_KEY} characters"

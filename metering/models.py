@@ -8,7 +8,7 @@ bulk by metering.ingestion only and have no foreign keys, which would double the
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
@@ -27,7 +27,7 @@ MAX_VALUE = 10**18
 
 
 def default_time_zone() -> str:
-    return settings.TIME_ZONE
+    return str(settings.TIME_ZONE)
 
 
 def validate_time_zone(name: str) -> None:
@@ -195,7 +195,8 @@ class LatestQuerySet(models.QuerySet["Latest"]):
             output_field=models.DateTimeField(),
         )
         in_full = Case(When(seen_until__isnull=True, then=by_server), default=F("seen_until"))
-        return self.annotate(collected_at=Greatest(in_full, F("checked_at"), F("read_at")))
+        newest = Greatest(in_full, F("checked_at"), F("read_at"))
+        return self.annotate(collected_at=newest)  # type: ignore[no-redef]
 
 
 class Latest(models.Model):
@@ -218,7 +219,8 @@ class Latest(models.Model):
     collection_id = models.IntegerField()
 
     objects = LatestQuerySet.as_manager()
-    collected_at: datetime
+    if TYPE_CHECKING:
+        collected_at: datetime  # of `with_collected_at`
 
     class Meta:
         constraints: ClassVar = [

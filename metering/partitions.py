@@ -22,7 +22,9 @@ def ensure(months: Iterable[date]) -> None:
 
     Attaching one does not block readers or writers of the others.
     """
-    wanted = {(table, first): _name(table, first) for first in {day.replace(day=1) for day in months} for table in _FILL}
+    wanted = {
+        (table, first): _name(table, first) for first in {day.replace(day=1) for day in months} for table in _FILL
+    }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relname = ANY(%s)", [list(wanted.values())])
         existing = {name for (name,) in cursor.fetchall()}

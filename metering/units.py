@@ -121,5 +121,3 @@ def alike(unit: Unit) -> list[Unit]:
 def find(code: str, own: Unit) -> Unit:
     """Return the unit called `code` among those that `own` can be converted into, else `own`."""
     return next((unit for unit in alike(own) if unit.code == code), own)
-
-

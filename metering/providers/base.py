@@ -104,8 +104,8 @@ class Connection:
 class Field:
     """A setting that the server form asks for.
 
-    `kind` is `text`, `lines` (text of several lines), `number`, `choice` (of `choices`), `secret` (stored encrypted, never shown again) or
-    `rows` (a list of mappings, with a column per field of `columns`).
+    `kind` is `text`, `lines` (text of several lines), `number`, `choice` (of `choices`), `secret` (stored
+    encrypted, never shown again) or `rows` (a list of mappings, with a column per field of `columns`).
     """
 
     name: str

@@ -118,7 +118,8 @@ class PostgreSQL(Provider):
     - `rows_written`: rows inserted, updated and deleted since the server's statistics were last reset,
       even if rolled back, in catalogs too (CREATE TABLE writes some). May lag some seconds behind.
 
-    A role's values are the sums over the databases that it owns; a role that owns none has zeros.
+    A role's values are the sums over the databases that it owns; a role that owns none has zeros. There is
+    no `rows_written` of roles.
     """
 
     title: ClassVar[str] = "PostgreSQL"
@@ -149,12 +150,14 @@ class PostgreSQL(Provider):
 
     @classmethod
     def metrics(cls, settings: Mapping[str, Any] | None = None) -> Sequence[Metric]:
-        return (
+        levels = (
             Metric("disk_used", "Disk used", MetricType.SNAPSHOT, MB),
             Metric("tables", "Tables", MetricType.SNAPSHOT, Unit("tables", "table", "tables")),
             Metric("connections", "Connections", MetricType.SNAPSHOT, Unit("connections", "connection", "connections")),
-            Metric("rows_written", "Rows written", MetricType.COUNTER, Unit("rows", "row", "rows")),
         )
+        if (settings or {}).get("tenants") == "roles":
+            return levels
+        return (*levels, Metric("rows_written", "Rows written", MetricType.COUNTER, Unit("rows", "row", "rows")))
 
     def check(self) -> str:
         """Return "PostgreSQL 18.1, 4 databases": the version, and the databases that could be tenants."""
@@ -196,8 +199,10 @@ class PostgreSQL(Provider):
             "disk_used": [self._disk_used(row) for row, _ in databases],
             "tables": [tables for _, tables in databases],
             "connections": [row.connections for row, _ in databases],
-            "rows_written": [row.rows_written for row, _ in databases],
         }
+        if not self._roles:
+            # A sum of counters falls when a role loses a database, and that would look like a reset.
+            readings["rows_written"] = [row.rows_written for row, _ in databases]
         values, failures = dict[str, Usage](), dict[str, str]()
         for metric, parts in readings.items():
             if reasons := [part for part in parts if isinstance(part, str)]:

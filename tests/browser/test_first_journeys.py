@@ -17,7 +17,7 @@ from tests.builders import a_client, a_product, a_service, a_staff_user, a_tenan
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
-PASSWORD = "correct horse battery"  # noqa: S105 (of a test)
+PASSWORD = "correct horse battery"
 TENANT = "browser_alice"
 
 
@@ -126,7 +126,6 @@ def client_sees(browser: Browser, base: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     context.close()
     assert said == []
-
 
 
 def backdate() -> None:

@@ -41,7 +41,9 @@ def bill(on, *answers, **options):
 
 
 def lines(kind="usage"):
-    return [(line.title, line.amount) for line in Line.objects.filter(kind=kind).order_by("invoice__number", "position")]
+    return [
+        (line.title, line.amount) for line in Line.objects.filter(kind=kind).order_by("invoice__number", "position")
+    ]
 
 
 def amounts(kind="usage"):

@@ -78,7 +78,7 @@ def test_metric_statistics_show_every_metric_enabled_or_not(ines, service):
     shown = see(ines, "staff_service", service.public_id)
     for name in ("Mailboxes", "Disk space", "Bandwidth", "Emails sent", "Rows written"):
         assert name in shown
-    assert shown.count("#check\"></use></svg>Enabled") == 1
+    assert shown.count('#check"></use></svg>Enabled') == 1
     assert "Never collected" in shown
     assert "if it were on" in shown
     assert "$31.00" in shown

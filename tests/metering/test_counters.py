@@ -1,5 +1,7 @@
 """Counters only ever rise; what falls was reset. The ledger counts increases, exactly."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ pytestmark = pytest.mark.django_db
 
 
 def poll(server, when, **rows):
-    return collected(server, when, *[tenant_says(name, rows=value) for name, value in rows.items()], accept_changes=True)
+    return collected(
+        server, when, *[tenant_says(name, rows=value) for name, value in rows.items()], accept_changes=True
+    )
 
 
 def test_the_first_value_of_a_counter_is_where_counting_begins():
@@ -72,6 +76,6 @@ class AnyHistory(TestCase):
         server = a_server()
         for hour, count in enumerate(counts):
             poll(server, f"2026-11-{10 + hour // 3:02} {6 * (hour % 3):02}:00", alice=count)
-        pairs = zip(counts, counts[1:], strict=False)
+        pairs = itertools.pairwise(counts)
         expected = sum(later - earlier if later >= earlier else later for earlier, later in pairs)
         assert sum(usage_of(a_tenant(server), ROWS).values()) == expected

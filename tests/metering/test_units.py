@@ -12,8 +12,16 @@ from metering.units import BUILT_IN, GB, GIB, MAILBOXES, MB, Unit
 
 @pytest.mark.parametrize(
     ("code", "factor"),
-    [("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12)]
-    + [("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30), ("TiB", 2**40)],
+    [
+        ("kB", 10**3),
+        ("MB", 10**6),
+        ("GB", 10**9),
+        ("TB", 10**12),
+        ("KiB", 2**10),
+        ("MiB", 2**20),
+        ("GiB", 2**30),
+        ("TiB", 2**40),
+    ],
 )
 def test_thousands_and_1024s_are_told_apart(code, factor):
     assert BUILT_IN[code].from_base(Decimal(factor)) == 1

@@ -23,10 +23,7 @@ class Command(BaseCommand):
         if bool(which) != bool(names):
             raise CommandError("`do` and `skip` go with the names of jobs, such as --CreateInvoices.", returncode=2)
         at = timezone.now()
-        if which == "do":
-            said = jobs.run_named(names or (), at=at)
-        else:
-            said = jobs.run_due(at=at, skip=names or ())
+        said = jobs.run_named(names or (), at=at) if which == "do" else jobs.run_due(at=at, skip=names or ())
         for name, words in said.items():
             self.stdout.write(f"{name}: {words}")
         if not said:

@@ -30,7 +30,7 @@ class Command(BaseCommand):
         connection.close()
         manage = [sys.executable, "manage.py"]
         web = [sys.executable, "-m", "gunicorn", "billing_site.wsgi", f"--bind=127.0.0.1:{port}"]
-        web += ["--workers=2", "--threads=4", "--worker-tmp-dir=/tmp"]  # noqa: S108 (gunicorn's heartbeat files)
+        web += ["--workers=2", "--threads=4", "--worker-tmp-dir=/tmp"]
         processes = [
             subprocess.Popen(command, cwd=settings.BASE_DIR)  # noqa: S603 (our own commands)
             for command in (web, [*manage, "qcluster"])

@@ -21,7 +21,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--server", metavar="NAME", help="only this server")
         parser.add_argument("--tenant", metavar="KEY", help="only this tenant of the server")
-        parser.add_argument("--month", metavar="YYYY-MM", type=arguments.month, help="ask for a closed month again, where the provider can")
+        parser.add_argument(
+            "--month",
+            metavar="YYYY-MM",
+            type=arguments.month,
+            help="ask for a closed month again, where the provider can",
+        )
 
     def handle(self, *, server: str | None, tenant: str | None, month: date | None, **_: Any) -> None:
         if tenant and not server:
@@ -92,4 +97,3 @@ class Command(BaseCommand):
         counts = f"{record.tenants} tenants, {record.values_seen} values, {record.rejected} refused"
         error = f". {record.error}" if record.error else ""
         self.stdout.write(f"{server}{period}: {record.status}, {counts}{error}")
-
