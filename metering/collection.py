@@ -182,9 +182,11 @@ def _run(record: Collection, accept_changes: bool, progress: Progress) -> None:
             record.status = Collection.Status.HELD
             return
     before = _last_of(server, record)
-    record.readings_stored = ingestion.store(collection=record, intake=intake, before=before)
+    current = ingestion.current_values(server) if is_current else 0
+    record.readings_stored, confirmed = ingestion.store(collection=record, intake=intake, before=before)
     if is_current:
-        ingestion.mark_missing(collection=record, last_collected_at=server.collected_at, is_whole=is_whole)
+        if confirmed < current or record.missing_tenants:
+            ingestion.mark_missing(collection=record, last_collected_at=server.collected_at, is_whole=is_whole)
         server.collected_at = record.as_of
         server.save(update_fields=["collected_at"])
     record.status = Collection.Status.PARTIAL if record.error or record.rejected else Collection.Status.COMPLETE

@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from metering import partitions
-from metering.models import MAX_VALUE, Collection, Metric
+from metering.models import MAX_VALUE, Collection, Latest, Metric, Server
 from metering.periods import Period, day, local_day, month
 from metering.providers.base import MetricType, TenantUsage
 from metering.units import PLACES
@@ -169,8 +169,10 @@ def _drop_ambiguous(cursor: CursorWrapper, intake: Intake) -> None:
         cursor.execute("DELETE FROM seen WHERE tenant = ANY(%s)", [numbers])
 
 
-def store(*, collection: Collection, intake: Intake, before: Collection | None) -> int:
-    """Turn what was staged into tenants, readings, latest values and usage. Returns the readings stored.
+def store(*, collection: Collection, intake: Intake, before: Collection | None) -> tuple[int, int]:
+    """Turn what was staged into tenants, readings, latest values and usage.
+
+    Returns the number of readings stored, and of current values that were brought again.
 
     `before` is the last whole collection of the server that was stored. A counter of a tenant that is new
     since then counts in full; one that is only new to us starts from its first value. What it confirmed on
@@ -196,7 +198,8 @@ def store(*, collection: Collection, intake: Intake, before: Collection | None) 
                 "is_same_day": is_same_day and not collection.tenant_key,
             },
         )
-        return int(cursor.fetchone()[0])
+        stored, confirmed = cursor.fetchone()
+        return stored, confirmed
 
 
 def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
@@ -221,6 +224,11 @@ def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
     )
     cursor.execute("CREATE INDEX ON seen (tenant_id)")
     cursor.execute("ANALYZE staged, seen")
+
+
+def current_values(server: Server) -> int:
+    """Return how many values the server's last collection is said to have brought."""
+    return Latest.objects.filter(tenant_id__in=server.tenants.values("pk"), seen_until=None).count()
 
 
 def mark_missing(*, collection: Collection, last_collected_at: datetime | None, is_whole: bool) -> None:
@@ -256,6 +264,7 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
 #: - a reading is kept when the value differs from the latest one, or begins a new period of a total; of a
 #:   closed period that was asked for again, when it changed that period's usage;
 #: - the latest value moves with the open period only.
+#: Only the holder of the server's lock writes rows of its tenants, so that nothing changes meanwhile.
 _STORE = """
 WITH incoming AS MATERIALIZED (
     SELECT seen.tenant_id, s.metric AS metric_id, s.value, s.quota, s.start, s."end", is_counter, is_open,
@@ -264,6 +273,7 @@ WITH incoming AS MATERIALIZED (
            is_open AND l.value = s.value AND l.seen_until IS NULL
                AND CASE WHEN is_resetting THEN l.start = s.start ELSE %(is_same_day)s END AS is_confirmed,
            l.seen_until IS NOT NULL OR l.quota IS DISTINCT FROM s.quota AS is_other,
+           l.tenant_id IS NOT NULL AS is_known, is_open AND l.tenant_id IS NOT NULL AND l.seen_until IS NULL AS is_current,
            CASE
                WHEN l.value <= s.value THEN s.value - l.value
                WHEN l.value > s.value THEN s.value
@@ -277,34 +287,40 @@ WITH incoming AS MATERIALIZED (
     ) s
     JOIN seen ON seen.tenant = s.tenant
     LEFT JOIN metering_latest l ON l.tenant_id = seen.tenant_id AND l.metric_id = s.metric
-), usage AS (
+), open_usage AS (
     INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
     SELECT tenant_id, metric_id, start, "end", CASE WHEN is_counter THEN increase ELSE value END, %(collection)s
-    FROM incoming WHERE is_confirmed IS NOT TRUE
+    FROM incoming WHERE is_open AND is_confirmed IS NOT TRUE
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
         SET value = CASE WHEN u.metric_id = ANY(%(counters)s) THEN u.value + excluded.value ELSE excluded.value END,
             collection_id = excluded.collection_id
         WHERE CASE WHEN u.metric_id = ANY(%(counters)s) THEN excluded.value <> 0 ELSE u.value <> excluded.value END
+), closed_usage AS (
+    INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
+    SELECT tenant_id, metric_id, start, "end", value, %(collection)s FROM incoming WHERE NOT is_open
+    ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
+        SET value = excluded.value, collection_id = excluded.collection_id WHERE u.value <> excluded.value
     RETURNING tenant_id, metric_id, start, "end", value
-), latest AS (
-    INSERT INTO metering_latest AS l
-        (tenant_id, metric_id, value, quota, start, read_at, checked_at, collection_id)
+), newer AS (
+    UPDATE metering_latest l SET
+        value = i.value, quota = i.quota, start = i.start, collection_id = %(collection)s,
+        read_at = CASE WHEN l.value = i.value THEN l.read_at ELSE %(as_of)s END,
+        checked_at = coalesce(%(checked_at)s, l.checked_at),
+        seen_until = CASE WHEN %(checked_at)s IS NULL THEN NULL ELSE l.seen_until END
+    FROM incoming i
+    WHERE l.tenant_id = i.tenant_id AND l.metric_id = i.metric_id
+        AND i.is_known AND i.is_open AND (i.is_new OR i.is_other OR %(checked_at)s IS NOT NULL)
+), first AS (
+    INSERT INTO metering_latest (tenant_id, metric_id, value, quota, start, read_at, checked_at, collection_id)
     SELECT tenant_id, metric_id, value, quota, start, %(as_of)s, %(checked_at)s, %(collection)s
-    FROM incoming WHERE is_open AND (is_new OR is_other OR %(checked_at)s IS NOT NULL)
-    ON CONFLICT (tenant_id, metric_id) DO UPDATE SET
-        value = excluded.value, quota = excluded.quota, start = excluded.start,
-        read_at = CASE WHEN l.value = excluded.value THEN l.read_at ELSE excluded.read_at END,
-        checked_at = coalesce(excluded.checked_at, l.checked_at),
-        seen_until = CASE WHEN excluded.checked_at IS NULL THEN NULL ELSE l.seen_until END,
-        collection_id = excluded.collection_id
+    FROM incoming WHERE is_open AND NOT is_known
 ), readings AS (
     INSERT INTO metering_reading (tenant_id, metric_id, read_at, start, "end", value, collection_id)
     SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM incoming WHERE is_new
-    UNION ALL
-    SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM usage
-    WHERE "end" <= %(open_day)s::date
-    ON CONFLICT DO NOTHING
-    RETURNING 1
+), corrections AS (
+    INSERT INTO metering_reading (tenant_id, metric_id, read_at, start, "end", value, collection_id)
+    SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM closed_usage
 )
-SELECT count(*) FROM readings
+SELECT count(*) FILTER (WHERE is_new) + (SELECT count(*) FROM closed_usage), count(*) FILTER (WHERE is_current)
+FROM incoming
 """

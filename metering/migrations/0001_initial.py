@@ -15,6 +15,9 @@ class CreatePartitionedModel(migrations.CreateModel):
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         model = to_state.apps.get_model(app_label, self.name)
         sql, _ = schema_editor.table_sql(model)
+        # A reading is found by tenant and metric and never looked for twice: an index that need not be
+        # unique is smaller by a third and cheaper to grow.
+        sql = sql.replace(', PRIMARY KEY ("tenant_id", "metric_id", "read_at", "start")', "")
         schema_editor.execute(f"{sql} PARTITION BY RANGE ({self.by[self.name]})", None)
 
 
@@ -147,6 +150,10 @@ class Migration(migrations.Migration):
             options={
                 'constraints': [models.UniqueConstraint(fields=('server', 'key'), name='one_tenant_per_server_and_key'), models.CheckConstraint(condition=models.Q(('key', ''), _negated=True), name='tenant_has_a_key')],
             },
+        ),
+        migrations.RunSQL(
+            "CREATE INDEX readings_of_a_metric ON metering_reading (tenant_id, metric_id, read_at)",
+            migrations.RunSQL.noop,
         ),
         migrations.RunSQL(
             "ALTER TABLE metering_latest SET (fillfactor = 50)", "ALTER TABLE metering_latest RESET (fillfactor)"
