@@ -46,7 +46,7 @@ def of_invoice(invoice: Invoice) -> list[Proof]:
     for period in BilledPeriod.objects.filter(line__in=lines).order_by("start"):
         assert period.line_id is not None
         periods[period.line_id].append(period)
-    readings = _readings([group[-1] for group in periods.values()])
+    readings = _readings([group[-1] for group in periods.values()], invoice.created_at)
     proofs = []
     for line in lines:
         unit = Unit.from_json(line.unit) if line.unit else None
@@ -60,8 +60,8 @@ def of_invoice(invoice: Invoice) -> list[Proof]:
     return proofs
 
 
-def _readings(periods: Sequence[BilledPeriod]) -> dict[UUID, list[tuple[datetime, Decimal, int]]]:
-    """Return the newest readings of each line's last period, oldest first.
+def _readings(periods: Sequence[BilledPeriod], until: datetime) -> dict[UUID, list[tuple[datetime, Decimal, int]]]:
+    """Return the newest readings of each line's last period that there were at an instant, oldest first.
 
     A level that did not change has no reading of its own day, so the newest one before the day counts.
     """
@@ -74,7 +74,7 @@ def _readings(periods: Sequence[BilledPeriod]) -> dict[UUID, list[tuple[datetime
             " FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::date[])"
             "      AS p (line, tenant, metric, measured_on)"
             " CROSS JOIN LATERAL (SELECT read_at, value, collection_id FROM metering_reading"
-            "   WHERE tenant_id = p.tenant AND metric_id = p.metric AND start <= p.measured_on"
+            "   WHERE tenant_id = p.tenant AND metric_id = p.metric AND start <= p.measured_on AND read_at <= %s"
             "   ORDER BY read_at DESC LIMIT %s) r"
             " ORDER BY r.read_at",
             [
@@ -82,6 +82,7 @@ def _readings(periods: Sequence[BilledPeriod]) -> dict[UUID, list[tuple[datetime
                 [period.tenant_id for period in periods],
                 [period.metric_id for period in periods],
                 [period.measured_on for period in periods],
+                until,
                 SHOWN,
             ],
         )

@@ -273,7 +273,8 @@ WITH incoming AS MATERIALIZED (
            is_open AND l.value = s.value AND l.seen_until IS NULL
                AND CASE WHEN is_resetting THEN l.start = s.start ELSE %(is_same_day)s END AS is_confirmed,
            l.seen_until IS NOT NULL OR l.quota IS DISTINCT FROM s.quota AS is_other,
-           l.tenant_id IS NOT NULL AS is_known, is_open AND l.tenant_id IS NOT NULL AND l.seen_until IS NULL AS is_current,
+           l.tenant_id IS NOT NULL AS is_known,
+           is_open AND l.tenant_id IS NOT NULL AND l.seen_until IS NULL AS is_current,
            CASE
                WHEN l.value <= s.value THEN s.value - l.value
                WHEN l.value > s.value THEN s.value

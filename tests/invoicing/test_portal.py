@@ -128,6 +128,19 @@ def test_an_invoice_is_explained_down_to_the_readings(client, sara, own):
     assert invoice.number in page(client, sara, "portal_invoices")
 
 
+def test_what_was_read_after_the_invoice_does_not_stand_behind_it(client, sara, own):
+    create_invoices(on=at("2026-12-01 07:00").date(), at=at("2026-12-01 07:00"))
+    collected(own.tenant.server, "2026-11-19 05:00", tenant_says("alice", mailboxes=24))
+    a_service(own.product, own.client, a_tenant(own.tenant.server, "bob"), anchor="2026-10-19", next_term=1)
+    collected(own.tenant.server, "2026-11-19 06:30", tenant_says("bob", mailboxes=3), accept_changes=True)
+    create_invoices(on=timezone.localdate(), at=at("2026-11-19 07:00"))
+    collected(own.tenant.server, "2026-11-19 08:00", tenant_says("bob", mailboxes=4), accept_changes=True)
+    invoice = Invoice.objects.order_by("number").last()
+    shown = page(client, sara, "portal_invoice", invoice.pk)
+    assert "today, 06:30" in shown
+    assert "today, 08:00" not in shown
+
+
 def test_another_clients_service_and_invoice_do_not_exist(client, own):
     """Statement of the issue: a client never sees another's anything."""
     with panel(says()):

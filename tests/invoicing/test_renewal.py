@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection
+from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import EnabledSpan
@@ -411,3 +412,13 @@ def test_the_queries_of_a_run_do_not_grow_with_its_services(server, product):
         counts.append((len(result.documents), len(captured)))
     assert [documents for documents, _ in counts] == [2, 14]
     assert counts[0][1] == counts[1][1]
+
+
+def test_an_invoice_cannot_be_deleted_and_so_its_periods_stay_billed(server, product):
+    """Statement 32 is open in WHMCS; here an issued invoice stays."""
+    priced(a_setting(product, MAILBOXES), ("0", "1"))
+    a_service(product, tenant=a_tenant(server))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", mailboxes=5))
+    bill("2026-11-01")
+    with pytest.raises(ProtectedError):
+        Invoice.objects.all().delete()
