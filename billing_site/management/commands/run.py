@@ -31,8 +31,10 @@ class Command(BaseCommand):
         manage = [sys.executable, "manage.py"]
         web = [sys.executable, "-m", "gunicorn", "billing_site.wsgi", f"--bind=127.0.0.1:{port}"]
         web += ["--workers=2", "--threads=4", "--worker-tmp-dir=/tmp"]
+        # A Ctrl-C goes to every process of the terminal, and a worker that is told twice to stop hangs: so they
+        # have sessions of their own, and hear it from us, once.
         processes = [
-            subprocess.Popen(command, cwd=settings.BASE_DIR)  # noqa: S603 (our own commands)
+            subprocess.Popen(command, cwd=settings.BASE_DIR, start_new_session=True)  # noqa: S603 (our own commands)
             for command in (web, [*manage, "qcluster"])
         ]
         self.stdout.write(f"The site is at http://localhost:{port}/ and stops with Ctrl-C.")
@@ -53,6 +55,9 @@ class Command(BaseCommand):
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
         if not asked_to_stop:
             raise CommandError("The web server or the worker ended by itself; what it wrote above says why.")
