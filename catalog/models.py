@@ -5,59 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from datetime import date
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower
-from django.utils import timezone
 
 from catalog.money import is_currency
 from catalog.pricing import MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
 from catalog.terms import Cycle
+from catalog.users import User as User
 from metering.models import Metric, Tenant
 from metering.units import Unit, find
-
-
-class UserManager(BaseUserManager["User"]):
-    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        user = self.model(email=self.normalize_email(email).lower(), **fields)
-        user.set_password(password)
-        user.save()
-        return user
-
-    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
-        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
-
-
-class User(AbstractBaseUser, PermissionsMixin):
-    """A person who logs in with an email address: staff, or somebody of a client."""
-
-    email = models.EmailField(unique=True)
-    name = models.CharField(max_length=200, blank=True)
-    is_staff = models.BooleanField("staff", default=False)
-    is_active = models.BooleanField("active", default=True)
-    date_joined = models.DateTimeField(default=timezone.now)
-
-    objects = UserManager()
-
-    USERNAME_FIELD = "email"
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(Lower("email"), name="one_user_per_email", violation_error_message="Taken."),
-        ]
-
-    def __str__(self) -> str:
-        return self.name or self.email
-
-    def get_full_name(self) -> str:
-        return self.name
-
-    def get_short_name(self) -> str:
-        return str(self)
 
 
 def validate_currency(code: str) -> None:
