@@ -12,9 +12,10 @@ The schemes and their boundaries are those of section 5 of the design; the worke
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from metering.decimals import EXACT
 
@@ -61,8 +62,7 @@ class Bracket:
     flat_fee: Decimal = ZERO
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One clause of the explanation: `quantity` × `unit_price` + `flat_fee` = `amount`.
 
     `start` and `end` are the range of total usage that it covers, as people count it, both included.
@@ -78,8 +78,7 @@ class Step:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """An exact amount, with the steps that add up to it."""
 
     quantity: Decimal
@@ -157,23 +156,53 @@ class Pricing:
         return lower if end is not None and end < _add(lower, ONE) else _add(lower, ONE)
 
     @cached_property
-    def _graduated_sums(self) -> tuple[tuple[Decimal, Decimal, Decimal], ...]:
-        """Per bracket, highest first: its lower bound, what everything up to there costs, its price."""
-        sums, total = [], ZERO
+    def ladder(self) -> tuple["Rung", ...]:
+        """Return the brackets of a graduated pricing, highest first, each with what is charged below it."""
+        rungs: list[Rung] = []
+        below, steps = ZERO, tuple[Step, ...]()
         for lower, upper, bracket in self.ranges:
-            total = _add(total, bracket.flat_fee)
-            sums.append((lower, total, bracket.unit_price))
+            rungs.append(Rung(lower, bracket, below, _add(below, bracket.flat_fee), steps))
             if upper is not None:
-                total = _add(total, _multiply(_subtract(upper, lower), bracket.unit_price))
-        return tuple(reversed(sums))
+                whole = _step(self, lower, upper, _subtract(upper, lower), bracket)
+                below, steps = _add(below, whole.amount), (*steps, whole)
+        return tuple(reversed(rungs))
+
+    @cached_property
+    def is_bounded(self) -> bool:
+        return self.minimum is not None or self.maximum is not None
+
+
+class Rung(NamedTuple):
+    """A bracket of a graduated pricing, with the charge and the steps of everything below it.
+
+    `base` is that charge and the bracket's own flat fee.
+    """
+
+    lower: Decimal
+    bracket: Bracket
+    below: Decimal
+    base: Decimal
+    steps: tuple[Step, ...]
 
 
 def amount(pricing: Pricing, quantity: Decimal) -> Decimal:
     """Return the exact charge for a quantity, without its steps. Raises PricingError."""
-    _bounded("quantity", quantity, MAX_QUANTITY, QUANTITY_PLACES)
-    total = ZERO
-    if quantity > pricing.included:
-        total = _AMOUNTS[pricing.scheme](pricing, quantity)
+    _check_quantity(quantity)
+    total = _AMOUNTS[pricing.scheme](pricing, quantity) if quantity > pricing.included else ZERO
+    return _within_bounds(pricing, total) if pricing.is_bounded else total
+
+
+def rate(pricing: Pricing, quantity: Decimal) -> Charge:
+    """Turn a quantity into its exact charge and the steps that add up to it. Raises PricingError."""
+    _check_quantity(quantity)
+    total, steps = _STEPS[pricing.scheme](pricing, quantity) if quantity > pricing.included else (ZERO, ())
+    if pricing.is_bounded and (bounded := _within_bounds(pricing, total)) != total:
+        difference = _subtract(bounded, total)
+        total, steps = bounded, (*steps, Step(None, None, ZERO, ZERO, difference, difference))
+    return Charge(quantity, total, steps)
+
+
+def _within_bounds(pricing: Pricing, total: Decimal) -> Decimal:
     if pricing.minimum is not None and total < pricing.minimum:
         return pricing.minimum
     if pricing.maximum is not None and total > pricing.maximum:
@@ -181,29 +210,19 @@ def amount(pricing: Pricing, quantity: Decimal) -> Decimal:
     return total
 
 
-def rate(pricing: Pricing, quantity: Decimal) -> Charge:
-    """Turn a quantity into its exact charge and the steps that add up to it. Raises PricingError."""
-    _bounded("quantity", quantity, MAX_QUANTITY, QUANTITY_PLACES)
-    steps = _STEPS[pricing.scheme](pricing, quantity) if quantity > pricing.included else []
-    total = ZERO
-    for step in steps:
-        total = _add(total, step.amount)
-    bounded = total
-    if pricing.minimum is not None and total < pricing.minimum:
-        bounded = pricing.minimum
-    elif pricing.maximum is not None and total > pricing.maximum:
-        bounded = pricing.maximum
-    if bounded != total:
-        difference = _subtract(bounded, total)
-        steps.append(Step(None, None, ZERO, ZERO, difference, difference))
-    return Charge(quantity, bounded, tuple(steps))
-
-
 def _graduated_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
-    for lower, below, unit_price in pricing._graduated_sums:
+    for lower, bracket, _, base, _ in pricing.ladder:
         if quantity > lower:
-            return _add(below, _multiply(_subtract(quantity, lower), unit_price))
+            return _add(base, _multiply(_subtract(quantity, lower), bracket.unit_price))
     return ZERO
+
+
+def _graduated_steps(pricing: Pricing, quantity: Decimal) -> tuple[Decimal, tuple[Step, ...]]:
+    for lower, bracket, below, _, steps in pricing.ladder:
+        if quantity > lower:
+            last = _step(pricing, lower, quantity, _subtract(quantity, lower), bracket)
+            return _add(below, last.amount), (*steps, last)
+    return ZERO, ()
 
 
 def _reached(pricing: Pricing, quantity: Decimal) -> Bracket:
@@ -215,8 +234,13 @@ def _reached(pricing: Pricing, quantity: Decimal) -> Bracket:
 
 def _volume_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
     bracket = _reached(pricing, quantity)
+    return _add(_multiply(_subtract(quantity, pricing.included), bracket.unit_price), bracket.flat_fee)
+
+
+def _volume_steps(pricing: Pricing, quantity: Decimal) -> tuple[Decimal, tuple[Step, ...]]:
     charged = _subtract(quantity, pricing.included)
-    return _add(_multiply(charged, bracket.unit_price), bracket.flat_fee)
+    step = _step(pricing, pricing.included, quantity, charged, _reached(pricing, quantity))
+    return step.amount, (step,)
 
 
 def _packages(pricing: Pricing, quantity: Decimal) -> Decimal:
@@ -229,23 +253,9 @@ def _package_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
     return _add(_multiply(_packages(pricing, quantity), bracket.unit_price), bracket.flat_fee)
 
 
-def _graduated_steps(pricing: Pricing, quantity: Decimal) -> list[Step]:
-    steps = []
-    for lower, upper, bracket in pricing.ranges:
-        if quantity <= lower:
-            break
-        end = quantity if upper is None or quantity < upper else upper
-        steps.append(_step(pricing, lower, end, _subtract(end, lower), bracket))
-    return steps
-
-
-def _volume_steps(pricing: Pricing, quantity: Decimal) -> list[Step]:
-    charged = _subtract(quantity, pricing.included)
-    return [_step(pricing, pricing.included, quantity, charged, _reached(pricing, quantity))]
-
-
-def _package_steps(pricing: Pricing, quantity: Decimal) -> list[Step]:
-    return [_step(pricing, pricing.included, quantity, _packages(pricing, quantity), pricing.brackets[0])]
+def _package_steps(pricing: Pricing, quantity: Decimal) -> tuple[Decimal, tuple[Step, ...]]:
+    step = _step(pricing, pricing.included, quantity, _packages(pricing, quantity), pricing.brackets[0])
+    return step.amount, (step,)
 
 
 def _step(pricing: Pricing, lower: Decimal, end: Decimal, quantity: Decimal, bracket: Bracket) -> Step:
@@ -259,12 +269,28 @@ _AMOUNTS: dict[Scheme, Callable[[Pricing, Decimal], Decimal]] = {
     Scheme.GRADUATED: _graduated_amount,
     Scheme.PACKAGE: _package_amount,
 }
-_STEPS: dict[Scheme, Callable[[Pricing, Decimal], list[Step]]] = {
+_STEPS: dict[Scheme, Callable[[Pricing, Decimal], tuple[Decimal, tuple[Step, ...]]]] = {
     Scheme.PER_UNIT: _volume_steps,
     Scheme.VOLUME: _volume_steps,
     Scheme.GRADUATED: _graduated_steps,
     Scheme.PACKAGE: _package_steps,
 }
+
+
+_SIXTH = Decimal(1).scaleb(-QUANTITY_PLACES)
+#: Refuses a quantity with more decimals, and one of more digits than any quantity has.
+_STRICT = Context(prec=22, traps=[Inexact, InvalidOperation])
+
+
+def _check_quantity(quantity: Decimal) -> None:
+    """The ordinary quantity passes in a few steps; what does not is looked at again, for the reason."""
+    try:
+        if type(quantity) is Decimal and quantity.is_finite() and ZERO <= quantity <= MAX_QUANTITY:
+            quantity.quantize(_SIXTH, context=_STRICT)
+            return
+    except (Inexact, InvalidOperation):
+        pass
+    _bounded("quantity", quantity, MAX_QUANTITY, QUANTITY_PLACES)
 
 
 def _bounded(field: str, value: Decimal, most: Decimal, places: int) -> None:
