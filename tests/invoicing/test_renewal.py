@@ -4,14 +4,14 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import EnabledSpan
 from catalog.terms import Cycle
 from invoicing.billing import create_invoices
-from invoicing.models import BilledPeriod, Deferral, Invoice, InvoicingSpan, Line, Parked
+from invoicing.models import BilledPeriod, Claim, Deferral, Invoice, InvoicingSpan, Line, Parked
 from tests.builders import (
     DISK,
     EMAILS,
@@ -422,3 +422,19 @@ def test_an_invoice_cannot_be_deleted_and_so_its_periods_stay_billed(server, pro
     bill("2026-11-01")
     with pytest.raises(ProtectedError):
         Invoice.objects.all().delete()
+
+
+def test_the_database_refuses_to_bill_a_period_twice(server, product):
+    priced(a_setting(product, TRAFFIC), ("0", "1"), notation="above")
+    service = a_service(product, tenant=a_tenant(server))
+    collected(server, "2026-10-31 18:00", tenant_says("alice", traffic=7 * GB))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-11-01")
+    again = BilledPeriod.objects.get()
+    again.pk = None
+    with pytest.raises(IntegrityError, match="each_period_is_billed_once"), transaction.atomic():
+        again.save()
+    with pytest.raises(IntegrityError, match="each_term_is_billed_once"), transaction.atomic():
+        Claim.objects.create(
+            service=service, kind="renewal", term_start=date(2026, 11, 1), created_at=at("2026-11-02 00:00")
+        )

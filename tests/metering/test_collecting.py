@@ -4,6 +4,8 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from metering import collection
 from metering.models import Collection, Latest, Reading, Tenant
@@ -293,3 +295,15 @@ def test_the_tail_of_a_month_is_read_after_its_end():
         collection.collect_with_look_back(server=server, as_of=at("2026-11-01 06:00"))
     assert usage_of(a_tenant(server), TRAFFIC) == {"2026-10-01": 11 * GB, "2026-11-01": 1 * GB}
     assert Latest.objects.get().value == 1 * GB
+
+
+def test_a_collection_takes_the_same_number_of_statements_for_any_number_of_tenants():
+    server, counts = a_server(), []
+    collected(server, "2026-11-19 01:00")  # makes the partitions of the month
+    for hour, size in ((6, 2), (12, 300)):
+        answers = [tenant_says(f"{size}-{n}", disk=n, emails=n, traffic=n, rows=n) for n in range(size)]
+        with CaptureQueriesContext(connection) as captured:
+            collected(server, f"2026-11-19 {hour:02}:00", *answers, accept_changes=True)
+        counts.append(len(captured))
+    assert Latest.objects.count() == 4 * 302
+    assert counts[0] == counts[1]
