@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from catalog.models import EnabledSpan
 from catalog.terms import Cycle
 from invoicing.billing import create_invoices
-from invoicing.models import BilledPeriod, Claim, Deferral, Invoice, InvoicingSpan, Line, Parked
+from invoicing.models import BilledPeriod, Deferral, Invoice, InvoicingSpan, Line, Parked
 from tests.builders import (
     DISK,
     EMAILS,
