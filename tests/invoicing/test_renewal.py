@@ -435,6 +435,4 @@ def test_the_database_refuses_to_bill_a_period_twice(server, product):
     with pytest.raises(IntegrityError, match="each_period_is_billed_once"), transaction.atomic():
         again.save()
     with pytest.raises(IntegrityError, match="each_term_is_billed_once"), transaction.atomic():
-        Claim.objects.create(
-            service=service, kind="renewal", term_start=date(2026, 11, 1), created_at=at("2026-11-02 00:00")
-        )
+        service.claims.create(kind="renewal", term_start=date(2026, 11, 1), created_at=at("2026-11-02 00:00"))
