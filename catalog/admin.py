@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.http import HttpRequest
+from django.urls import reverse
 
 from catalog.models import Client, ClientUser, Product, ProductPrice, Service, User
 from catalog.terms import Cycle, term
@@ -99,6 +100,10 @@ class ProductAdmin(admin.ModelAdmin[Product]):
     search_fields = ("name", "description")
     inlines: ClassVar = [ProductPriceInline]
 
+    def view_on_site(self, product: Product) -> str:
+        """Metric billing."""
+        return reverse("staff_product_metrics", args=[product.pk])
+
 
 class ServiceForm(forms.ModelForm[Service]):
     """Keeps the day on which a service is due in step with its anchor, cycle and next term."""
@@ -111,6 +116,8 @@ class ServiceForm(forms.ModelForm[Service]):
         status, before = str(self.cleaned_data["status"]), self.initial.get("status")
         if status == Service.Status.TERMINATED and before != status:
             raise forms.ValidationError("Terminate a service on its own page, so that its last invoice is made.")
+        if before == Service.Status.TERMINATED and status != before:
+            raise forms.ValidationError("A terminated service has had its last invoice. Add a new one instead.")
         return status
 
     def clean(self) -> dict[str, Any]:
@@ -135,6 +142,10 @@ class ServiceAdmin(admin.ModelAdmin[Service]):
     list_select_related = ("client", "product", "tenant")
     search_fields = ("name", "client__name", "tenant__key", "public_id")
     raw_id_fields = ("client", "tenant")
+
+    def view_on_site(self, service: Service) -> str:
+        """Metric statistics."""
+        return reverse("staff_service", args=[service.public_id])
 
     def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
         """Once a term is billed, terms are counted from where they were."""
