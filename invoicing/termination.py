@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.db import transaction
+from django.utils import timezone
 
 from catalog.models import Service
 from invoicing import billing, drafts, issuing, unbilled
@@ -45,6 +46,8 @@ def terminate(*, service: Service, on: date, at: datetime) -> Ended:
         raise CannotTerminate(f"{service} is {service.status}; only an active or suspended service can be terminated.")
     if on < service.anchor:
         raise CannotTerminate(f"{service} starts on {service.anchor}; it cannot end before, on {on}.")
+    if on > timezone.localdate(at):
+        raise CannotTerminate(f"{service} cannot end on {on}, which is still to come. Terminate it on that day.")
     warning = _ask_once_more(service, at)
     _bill_missed_terms(service, on, at)
     with transaction.atomic(durable=True):

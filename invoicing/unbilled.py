@@ -166,8 +166,8 @@ class _Judge:
 
     def totals(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
         for row in rows:
-            if not self.cut.is_final and row.end > self.cut.until:
-                continue  # still open
+            if (row.start if self.cut.is_final else row.end - timedelta(days=1)) >= self.cut.until:
+                continue  # still open, or after the end
             if self.setting.version_on(row.start) is None or not self.was_on(row.start, min(row.end, self.cut.until)):
                 continue
             if self.cut.is_final or self.was_read_after(row.end) or row.start in self.waited:

@@ -164,3 +164,23 @@ def test_a_pending_service_cannot_be_terminated():
     service = a_service(status="pending")
     with pytest.raises(CannotTerminate, match="is pending"):
         end(service, "2026-11-19")
+
+
+def test_what_was_used_after_the_last_day_is_not_billed():
+    server = a_server()
+    service = metered_service(server)
+    for day in (17, 18, 19):
+        collected(server, f"2026-11-{day} 18:00", tenant_says("alice", emails=day, mailboxes=day))
+    with panel(says(tenant_says("alice", emails=19, mailboxes=19))):
+        terminate(service=service, on=date(2026, 11, 18), at=at("2026-11-19 19:00"))
+    assert lines() == [
+        ("usage", "Emails sent, 17 November to 19 November 2026", 17 + 18),
+        ("usage", "Mailboxes, measured on 18 November 2026", 18),
+    ]
+
+
+def test_a_service_cannot_end_in_the_future():
+    service = metered_service(a_server())
+    with panel(says()), pytest.raises(CannotTerminate, match="still to come"):
+        terminate(service=service, on=date(2026, 11, 20), at=at("2026-11-19 12:00"))
+    assert Service.objects.get().status == "active"
