@@ -11,7 +11,7 @@ from invoicing.billing import create_invoices
 from invoicing.models import Claim, Invoice, Line
 from tests.builders import a_product, a_service, at
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
 
 RUNS, SERVICES = 4, 120
 
