@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from catalog.pricing import Bracket, Notation, Pricing, PricingError, Scheme, amount, rate
 
-CASES = settings(max_examples=1000, deadline=None)
+CASES = settings(max_examples=1000)
 
 
 def pricing(scheme="graduated", notation="first_unit", included="0", brackets=None, **values):
