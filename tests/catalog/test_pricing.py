@@ -5,12 +5,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from catalog.pricing import Bracket, Notation, Pricing, PricingError, Scheme, amount, rate
-
-CASES = settings(max_examples=1000)
 
 
 def pricing(scheme="graduated", notation="first_unit", included="0", brackets=None, **values):
@@ -142,91 +138,3 @@ def test_nothing_depends_on_the_callers_decimal_context():
         "0.123456789012"
     )
     assert Fraction(exact.amount) == expected
-
-
-# ---- laws
-
-prices = st.decimals(0, 1000, places=6)
-quantities = st.decimals(0, 10**6, places=3)
-
-
-@st.composite
-def pricings(draw, schemes=(Scheme.VOLUME, Scheme.GRADUATED), fees=True):
-    included = draw(st.integers(0, 50))
-    gaps = draw(st.lists(st.integers(2, 100), max_size=4))
-    starts, last = [Decimal(0)], Decimal(included)
-    for gap in gaps:
-        last += gap
-        starts.append(last)
-    return Pricing(
-        draw(st.sampled_from(schemes)),
-        tuple(
-            Bracket(start, draw(prices), draw(prices) if fees and draw(st.booleans()) else Decimal(0))
-            for start in starts
-        ),
-        included=Decimal(included),
-        notation=draw(st.sampled_from(list(Notation))),
-        minimum=draw(st.none() | prices) if fees else None,
-    )
-
-
-@CASES
-@given(pricings(), quantities)
-def test_the_steps_add_up_to_the_amount(one, quantity):
-    charge = rate(one, quantity)
-    assert sum((Fraction(step.amount) for step in charge.steps), Fraction(0)) == Fraction(charge.amount)
-    for step in charge.steps:
-        assert Fraction(step.quantity) * Fraction(step.unit_price) + Fraction(step.flat_fee) == Fraction(step.amount)
-    assert amount(one, quantity) == charge.amount
-
-
-@CASES
-@given(pricings(schemes=(Scheme.GRADUATED,)), quantities, quantities)
-def test_graduated_never_falls_as_usage_rises(one, less, more):
-    less, more = sorted((less, more))
-    assert amount(one, less) <= amount(one, more)
-
-
-@CASES
-@given(st.integers(0, 50), prices, quantities)
-def test_with_one_bracket_all_schemes_agree(included, price, quantity):
-    costs = {
-        rate(
-            Pricing(scheme, (Bracket(Decimal(0), price),), included=Decimal(included)),
-            quantity,
-        ).amount
-        for scheme in (Scheme.PER_UNIT, Scheme.VOLUME, Scheme.GRADUATED)
-    }
-    assert len(costs) == 1
-
-
-@CASES
-@given(pricings(fees=False), st.integers(0, 400))
-def test_the_notations_agree_after_translation(one, quantity):
-    shift = 1 if one.notation is Notation.ABOVE else -1
-    other = Pricing(
-        one.scheme,
-        (one.brackets[0], *(Bracket(b.start + shift, b.unit_price) for b in one.brackets[1:])),
-        included=one.included,
-        notation=Notation.FIRST_UNIT if one.notation is Notation.ABOVE else Notation.ABOVE,
-    )
-    assert amount(one, Decimal(quantity)) == amount(other, Decimal(quantity))
-
-
-@CASES
-@given(pricings(fees=False), st.integers(0, 300))
-def test_a_slow_oracle_that_prices_unit_by_unit_agrees(one, quantity):
-    def price_of(unit):
-        reached = one.brackets[0]
-        for bracket in one.brackets[1:]:
-            begins = bracket.start + 1 if one.notation is Notation.ABOVE else bracket.start
-            if unit >= begins:
-                reached = bracket
-        return Fraction(reached.unit_price)
-
-    charged = range(int(one.included) + 1, quantity + 1)
-    if one.scheme is Scheme.GRADUATED:
-        expected = sum((price_of(unit) for unit in charged), Fraction(0))
-    else:
-        expected = len(charged) * price_of(quantity) if charged else Fraction(0)
-    assert Fraction(amount(one, Decimal(quantity))) == expected
