@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from catalog.models import Service
 from invoicing import usage_invoicing
+from invoicing.billing import create_invoices
 from invoicing.models import Invoice, InvoicingSpan
 from metering.models import Collection
 from metering.providers.base import ProviderError
@@ -234,3 +235,12 @@ def test_the_service_page_takes_the_same_number_of_queries_for_more_history(ines
     for day in range(2, 15):
         collected(service.tenant.server, f"2026-11-{day:02} 06:00", tenant_says("alice", emails=day, mailboxes=day))
     assert queries(ines, address) == before
+
+
+def test_usage_that_waits_is_shown_with_its_reason(ines, service):
+    collected(service.tenant.server, "2026-11-19 06:30", tenant_says("alice", emails=1))
+    create_invoices(on=at("2026-12-01 07:00").date(), at=at("2026-12-01 07:00"))
+    for address in (reverse("staff_runs"), reverse("staff_service", args=[service.public_id])):
+        shown = " ".join(ines.get(address).content.decode().split())
+        assert "Mailboxes, 1 Nov 2026 to 1 Dec 2026" in shown
+        assert "Not measured since 2026-11-19." in shown
