@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
+from catalog import spans
 from catalog.models import BracketPrice, EnabledSpan, MetricSetting, PricingVersion, Product, User
 from catalog.pricing import Bracket, Notation, Pricing, PricingError, Scheme
 from metering.models import Metric
@@ -33,23 +34,12 @@ class UnitIsFixed(Exception):
 def switch(*, setting: MetricSetting, on: bool, day: date) -> bool:
     """Switch a metric on or off from a day on. Returns whether that changed anything.
 
-    Off on the day on which it was switched on undoes that, and so does on on the day on which it was
-    switched off: an hour of doubt must not cut a period in two. Without a row, one is made when needed.
+    Without a row of the setting, one is made when needed.
     """
     if not on and setting._state.adding:
         return False
     setting = _locked(setting)
-    spans = EnabledSpan.objects.filter(setting=setting)
-    current = spans.filter(end=None).first()
-    if on is (current is not None):
-        return False
-    if current is None:
-        _open(setting, day)
-    elif current.start >= day:
-        current.delete()
-    else:
-        spans.filter(pk=current.pk).update(end=day)
-    return True
+    return spans.switch(EnabledSpan.objects.filter(setting=setting), on=on, day=day, setting=setting)
 
 
 @transaction.atomic
@@ -141,11 +131,3 @@ def _locked(setting: MetricSetting) -> MetricSetting:
         product=setting.product, metric=setting.metric, defaults={"unit_code": setting.unit_code}
     )
     return MetricSetting.objects.select_for_update(of=("self",)).select_related("metric").get(pk=row.pk)
-
-
-def _open(setting: MetricSetting, day: date) -> None:
-    just_closed = EnabledSpan.objects.filter(setting=setting, end__gte=day).order_by("-end").first()
-    if just_closed is None:
-        EnabledSpan.objects.create(setting=setting, start=day)
-    else:
-        EnabledSpan.objects.filter(pk=just_closed.pk).update(end=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from datetime import date
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from django.db.models import F, Q
 
 from catalog.money import is_currency
 from catalog.pricing import MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
+from catalog.spans import Span, covered
 from catalog.terms import Cycle
 from catalog.users import User as User
 from metering.models import Metric, Tenant
@@ -133,21 +133,6 @@ class MetricSetting(models.Model):
         """Return the version in force on a day: the newest of those that apply from then or before."""
         in_force = [version for version in self.versions.all() if version.effective_from <= day]
         return max(in_force, key=lambda version: (version.effective_from, version.number), default=None)
-
-
-class Span(models.Model):
-    """Days on which something is on, `[start, end)`; without an end it is on still."""
-
-    start = models.DateField()
-    end = models.DateField(null=True, blank=True)
-
-    class Meta:
-        abstract = True
-
-
-def covered(spans: Iterable[Span], day: date) -> bool:
-    """Say whether one of the spans holds a day."""
-    return any(span.start <= day and (span.end is None or day < span.end) for span in spans)
 
 
 class EnabledSpan(Span):

@@ -8,8 +8,9 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from catalog.models import Client, MetricSetting, Service, Span, User
+from catalog.models import Client, MetricSetting, Service, User
 from catalog.pricing import MAX_PRICE
+from catalog.spans import Span
 
 #: Bound of an amount on a document; a charge above it parks the service.
 MAX_AMOUNT = int(MAX_PRICE)

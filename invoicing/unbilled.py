@@ -15,7 +15,8 @@ from decimal import Decimal
 from django.conf import settings as site
 from django.db.models import Exists, OuterRef
 
-from catalog.models import MetricSetting, PricingVersion, Service, covered
+from catalog.models import MetricSetting, PricingVersion, Service
+from catalog.spans import covered
 from catalog.terms import Cycle, term
 from invoicing.models import BilledPeriod, Deferral, InvoicingSpan
 from metering.models import Latest, Usage
@@ -159,10 +160,7 @@ class _Judge:
     def was_on(self, start: date, end: date) -> bool:
         """Whether a period lies wholly inside one span of the metric and one of the invoicing."""
         last = end - timedelta(days=1)
-        return all(
-            any(span.start <= start and (span.end is None or last < span.end) for span in spans)
-            for spans in (self.setting.enabled_spans.all(), self.spans)
-        )
+        return covered(self.setting.enabled_spans.all(), start, last) and covered(self.spans, start, last)
 
     def totals(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
         for row in rows:

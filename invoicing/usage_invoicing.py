@@ -2,31 +2,22 @@
 
 from datetime import date
 
-from django.db import transaction
+from django.db import connection, transaction
 
-from catalog.models import covered
+from catalog import spans
 from invoicing.models import InvoicingSpan
 
 
 def is_on(day: date) -> bool:
-    return covered(InvoicingSpan.objects.all(), day)
+    return spans.covered(InvoicingSpan.objects.all(), day)
 
 
 @transaction.atomic
-def switch(*, on: bool, day: date) -> None:
-    """Switch usage invoicing on or off from a day.
+def switch(*, on: bool, day: date) -> bool:
+    """Switch usage invoicing on or off from a day. Returns whether that changed anything.
 
-    What is used while it is off is not billed later. Switching to what it is already changes nothing, and
-    two switches on one day leave it as if there had been none.
+    What is used while it is off is not billed later.
     """
-    spans = InvoicingSpan.objects.select_for_update()
-    current = spans.filter(end=None).first()
-    if on and current is None:
-        if spans.filter(end=day).update(end=None) == 0:
-            InvoicingSpan.objects.create(start=day)
-    elif not on and current is not None:
-        if current.start == day:
-            current.delete()
-        else:
-            current.end = day
-            current.save(update_fields=["end"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {InvoicingSpan._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
+    return spans.switch(InvoicingSpan.objects.all(), on=on, day=day)
