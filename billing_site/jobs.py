@@ -38,7 +38,7 @@ class Task:
 
 def _tenant_usage_metrics(at: datetime) -> str:
     records = collect_all(as_of=at)
-    failed = [str(record.server) for record in records if record.status in ("failed", "held")]
+    failed = [str(record.server) for record in records if not record.is_stored]
     said = f"{len(records)} servers collected"
     return f"{said}, of which failed or held: {', '.join(failed)}" if failed else said
 

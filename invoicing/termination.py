@@ -12,7 +12,6 @@ from invoicing import billing, drafts, issuing, unbilled
 from invoicing.billing import Catalog
 from invoicing.models import Claim, Deferral, Invoice, Parked
 from metering import collection
-from metering.models import Collection
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def _ask_once_more(service: Service, at: datetime) -> str:
         record = collection.collect(server=tenant.server, as_of=at, tenant=tenant.key)
     except collection.Busy:
         return f"{tenant.server} is being collected just now; the last values known are billed."
-    if record.status in (Collection.Status.COMPLETE, Collection.Status.PARTIAL):
+    if record.is_stored:
         return ""
     return f"{tenant.server} could not be asked once more ({record.error}); the last values known are billed."
 

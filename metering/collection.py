@@ -6,10 +6,10 @@ it, and no value is stored that the record does not account for.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from metering import ingestion, partitions
@@ -89,9 +89,11 @@ def collect_with_look_back(*, server: Server, as_of: datetime, progress: Progres
     Returns the record of the current values. Raises Busy.
     """
     record = collect(server=server, as_of=as_of, progress=progress)
-    if record.status in (Collection.Status.COMPLETE, Collection.Status.PARTIAL):
-        for period in periods_to_ask_again(server, as_of):
-            collect(server=server, as_of=as_of, period=period)
+    if record.is_stored:
+        # Whoever collects it by now asks for them too.
+        with suppress(Busy):
+            for period in periods_to_ask_again(server, as_of):
+                collect(server=server, as_of=as_of, period=period)
     return record
 
 
@@ -246,13 +248,7 @@ def _is_suspicious(record: Collection) -> bool:
 
 def _last_of(server: Server, record: Collection) -> Collection | None:
     """Return the last whole collection that was stored."""
-    stored = Q(status=Collection.Status.COMPLETE) | Q(status=Collection.Status.PARTIAL)
-    return (
-        Collection.objects.filter(stored, server=server, tenant_key="", period_start=None)
-        .exclude(pk=record.pk)
-        .order_by("-id")
-        .first()
-    )
+    return Collection.objects.whole().stored().filter(server=server).exclude(pk=record.pk).order_by("-id").first()
 
 
 def _end(record: Collection) -> None:
@@ -270,21 +266,22 @@ def collect_all(
     *,
     as_of: datetime,
     servers: Iterable[Server] | None = None,
-    done: Callable[[Server, Collection | None], None] | None = None,
+    done: Callable[[Server, Collection | None], None] = lambda server, record: None,
+    progress: Progress = lambda seen: None,
 ) -> list[Collection]:
     """Collect every active server, each isolated from the others, and return the records.
 
-    `done` is called after each server with its record, or None when another process was collecting it.
+    `done` is called after each server with its record, or None when another process was collecting it;
+    `progress` with the number of tenants seen so far of the server that is asked.
     """
     partitions.ensure_ahead(as_of.date())
     records = []
     for server in Server.objects.filter(is_active=True) if servers is None else servers:
         record = None
         try:
-            record = collect_with_look_back(server=server, as_of=as_of)
+            record = collect_with_look_back(server=server, as_of=as_of, progress=progress)
             records.append(record)
         except Busy:
             logger.info("%s is being collected by another process", server)
-        if done:
-            done(server, record)
+        done(server, record)
     return records

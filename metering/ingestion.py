@@ -54,8 +54,10 @@ class Intake:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append({"tenant": printable(tenant), "metric": printable(metric), "reason": reason[:500]})
 
-    def named_period(self, metric: Metric, start: date, end: date) -> Period:
+    def named_period(self, metric: Metric, start: date | None, end: date | None) -> Period:
         """Return the period that a value names. Raises ValueError when it is not one of its metric."""
+        if start is None or end is None:
+            raise ValueError("a period needs its start and its end")
         if metric.type == MetricType.COUNTER:
             raise ValueError("a counter has a value now, not for a period")
         period = Period(start, end)
@@ -112,12 +114,11 @@ def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
         try:
             columns = intake.columns[name]
             period = columns[1]
-            if usage.start is not None and usage.end is not None:
+            if usage.start is not None or usage.end is not None:
                 named = intake.named_period(intake.metrics[name], usage.start, usage.end)
                 intake.months.add(named.start)
                 period = f"{named.start}\t{named.end}\n"
             value = _checked(usage.value)
-            quota = "\\N" if usage.limit is None else _checked(usage.limit)
         except KeyError:
             intake.refuse(key, name, "the provider did not declare this metric")
         except ValueError as error:
@@ -125,7 +126,17 @@ def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
         else:
             intake.values += 1
             intake.seen_metrics.add(columns[0])
-            yield f"{number}\t{columns[0]}\t{value}\t{quota}\t{period}"
+            yield f"{number}\t{columns[0]}\t{value}\t{_quota(intake, key, name, usage.limit)}\t{period}"
+
+
+def _quota(intake: Intake, tenant: str, metric: str, limit: Decimal | None) -> str:
+    """Return the column of a limit. One that is no quantity is refused and left out; the value counts."""
+    if limit is not None:
+        try:
+            return _checked(limit)
+        except ValueError as error:
+            intake.refuse(tenant, metric, f"its limit: {error}")
+    return "\\N"
 
 
 def _bad_key(key: str) -> str:

@@ -132,6 +132,16 @@ class Tenant(models.Model):
         return self.key
 
 
+class CollectionQuerySet(models.QuerySet["Collection"]):
+    def whole(self) -> CollectionQuerySet:
+        """Those that asked for the current values of all tenants."""
+        return self.filter(tenant_key="", period_start=None)
+
+    def stored(self) -> CollectionQuerySet:
+        """Those whose values were stored, all or some."""
+        return self.filter(status__in=[Collection.Status.COMPLETE, Collection.Status.PARTIAL])
+
+
 class Collection(models.Model):
     """One run over one server, or over one tenant of it; it records what it did."""
 
@@ -161,6 +171,8 @@ class Collection(models.Model):
     problems = models.JSONField(default=list)
     error = models.TextField(blank=True)
 
+    objects = CollectionQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [models.Index(fields=["server", "-id"], name="collections_of_a_server")]
@@ -176,6 +188,10 @@ class Collection(models.Model):
 
     def __str__(self) -> str:
         return f"no. {self.pk}"
+
+    @property
+    def is_stored(self) -> bool:
+        return self.status in (self.Status.COMPLETE, self.Status.PARTIAL)
 
     @property
     def took_seconds(self) -> float | None:

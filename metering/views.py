@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 PAGE = 50
 LAST = 20
-STORED = (Collection.Status.COMPLETE, Collection.Status.PARTIAL)
 #: Where the session keeps credentials that were typed into a page that could not be saved yet.
 DRAFTS = "typed_credentials"
 MOST_DRAFTS = 5
@@ -79,10 +78,10 @@ def old(age: timedelta) -> str:
 
 def standings(servers: QuerySet[Server]) -> list[Standing]:
     """Return how each server stands, in two queries. Stored credentials are left where they are."""
-    whole = Collection.objects.filter(server=OuterRef("pk"), tenant_key="", period_start=None).order_by("-id")
+    whole = Collection.objects.whole().filter(server=OuterRef("pk")).order_by("-id")
     found = servers.defer("credentials").annotate(
         last_id=Subquery(whole.values("pk")[:1]),
-        stored_id=Subquery(whole.filter(status__in=STORED).values("pk")[:1]),
+        stored_id=Subquery(whole.stored().values("pk")[:1]),
     )
     ids = {pk for server in found for pk in (server.last_id, server.stored_id) if pk}
     records = Collection.objects.defer("problems").in_bulk(ids)
@@ -290,7 +289,7 @@ def collections(request: HttpRequest) -> HttpResponse:
 def collection(request: HttpRequest, pk: int) -> HttpResponse:
     """What did this collection do, and what went wrong?"""
     record = get_object_or_404(Collection.objects.select_related("server").defer("server__credentials"), pk=pk)
-    whole = Collection.objects.filter(server=record.server_id, tenant_key="", period_start=None)
+    whole = Collection.objects.whole().filter(server=record.server_id)
     return render(
         request,
         "staff/collection.html",

@@ -3,6 +3,7 @@
 from datetime import date
 from decimal import Decimal
 
+import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -309,3 +310,36 @@ def test_a_collection_takes_the_same_number_of_statements_for_any_number_of_tena
             counts.append(len(captured))
     assert Latest.objects.count() == 4 * 302
     assert counts[:2] == counts[2:]
+
+
+def test_a_limit_that_is_no_quantity_costs_the_limit_and_not_the_value():
+    server = a_server()
+    record = collected(server, "2026-11-19 06:00", tenant_says("alice", disk=Usage(GB, limit=Decimal("NaN"))))
+    assert record.problems == [{"tenant": "alice", "metric": "disk", "reason": "its limit: NaN is not a number"}]
+    assert (Latest.objects.get().value, Latest.objects.get().quota) == (GB, None)
+
+
+def test_a_period_with_one_end_is_refused():
+    half = Usage(GB, start=date(2026, 10, 1))
+    record = collected(a_server(), "2026-11-19 06:00", tenant_says("alice", traffic=half))
+    assert record.problems[0]["reason"] == "a period needs its start and its end"
+    assert Latest.objects.count() == 0
+
+
+def test_a_server_that_another_process_collects_is_left_alone():
+    server = a_server()
+    params = connection.get_connection_params()
+    with psycopg.connect(host=params["host"], user=params["user"], dbname=params["dbname"]) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [collection._LOCK, server.pk])
+        with pytest.raises(collection.Busy, match="A collection of panel-01 is running"):
+            collected(server, "2026-11-19 06:00", tenant_says("alice", disk=1))
+        assert not Collection.objects.exists()
+    assert collected(server, "2026-11-19 06:00", tenant_says("alice", disk=1)).status == Collection.Status.COMPLETE
+
+
+def test_a_record_that_a_dead_process_left_running_is_closed():
+    server = a_server()
+    left = Collection.objects.create(server=server, as_of=at("2026-11-18 06:00"), started_at=at("2026-11-18 06:00"))
+    collected(server, "2026-11-19 06:00", tenant_says("alice", disk=1))
+    left.refresh_from_db()
+    assert (left.status, left.error) == (Collection.Status.FAILED, "The process stopped before the end.")

@@ -40,7 +40,7 @@ class Command(BaseCommand):
             records = [record for one in servers for record in self.collect_month(one, month)]
         else:
             records = self.collect_all(servers)
-        if any(record.status in (Collection.Status.FAILED, Collection.Status.HELD) for record in records):
+        if not all(record.is_stored for record in records):
             raise CommandError("Not everything was collected.", returncode=1)
 
     def chosen(self, name: str | None) -> list[Server]:
@@ -57,10 +57,13 @@ class Command(BaseCommand):
             task = progress.add_task("Collecting", total=len(servers))
 
             def done(server: Server, record: Collection | None) -> None:
-                progress.advance(task)
+                progress.update(task, advance=1, description="Collecting")
                 self.say(server, record)
 
-            return collection.collect_all(as_of=timezone.now(), servers=servers, done=done)
+            def seen(tenants: int) -> None:
+                progress.update(task, description=f"Collecting, {tenants:,} tenants so far")
+
+            return collection.collect_all(as_of=timezone.now(), servers=servers, done=done, progress=seen)
 
     def collect_tenant(self, server: Server, tenant: str) -> Collection:
         try:
