@@ -56,6 +56,16 @@ class Catalog:
         return cls(found, prices)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one transaction did: the terms that are over, those of them that it billed, and what came of it."""
+
+    drafted: list[Draft]
+    claimed: list[Draft]
+    documents: list[Document]
+    parked: dict[int, str]
+
+
 @dataclass
 class Result:
     """What a run did, or in a dry run would do."""
@@ -149,17 +159,22 @@ def _bill(ids: list[int], result: Result, catalog: Catalog, on: date, at: dateti
     """Bill one batch; if the database refuses it, halve it until the one is found that it refuses."""
     try:
         with transaction.atomic(durable=durable):
-            return _bill_batch(ids, result, catalog, on, at)
+            batch = _bill_batch(ids, result.run, catalog, on, at)
     except DatabaseError as error:
         if len(ids) == 1:
             logger.exception("service %s cannot be billed", ids[0])
-            _park({ids[0]: f"The database refused it: {type(error).__name__}. The log has the details."}, result, at)
+            reason = f"The database refused it: {type(error).__name__}. The log has the details."
+            result.parked[ids[0]] = reason
+            _park({ids[0]: reason}, result.run, at)
             return 0
         half = len(ids) // 2
         return sum(_bill(part, result, catalog, on, at, durable) for part in (ids[:half], ids[half:]))
+    # Only what is committed counts.
+    _count(batch, result)
+    return len(batch.drafted)
 
 
-def _bill_batch(ids: list[int], result: Result, catalog: Catalog, on: date, at: datetime) -> int:
+def _bill_batch(ids: list[int], run: Run, catalog: Catalog, on: date, at: datetime) -> Batch:
     services = list(
         Service.objects.due(on)
         .filter(pk__in=ids)
@@ -179,14 +194,13 @@ def _bill_batch(ids: list[int], result: Result, catalog: Catalog, on: date, at: 
     claimed = issuing.claim(Claim.Kind.RENEWAL, drafted, starts, at)
     documents = issuing.grouped(Invoice.Kind.RENEWAL, claimed, due)
     if documents:
-        issuing.issue(documents, on=on, at=at, run=result.run)
+        issuing.issue(documents, on=on, at=at, run=run)
     # A term that somebody else billed is over all the same, so its service moves on too.
     _move_on([draft.service for draft in drafted])
     Parked.objects.filter(service__in=[draft.service for draft in drafted]).delete()
-    _park(parked, result, at)
-    _defer(claimed, result, at)
-    _count(claimed, documents, result)
-    return len(drafted)
+    _park(parked, run, at)
+    _defer(claimed, run, at)
+    return Batch(drafted, claimed, documents, parked)
 
 
 def _due(service: Service) -> date:
@@ -209,17 +223,16 @@ def _move_on(services: Sequence[Service]) -> None:
         )
 
 
-def _park(reasons: dict[int, str], result: Result, at: datetime) -> None:
+def _park(reasons: dict[int, str], run: Run, at: datetime) -> None:
     Parked.objects.bulk_create(
-        [Parked(service_id=pk, reason=reason, since=at, run=result.run) for pk, reason in reasons.items()],
+        [Parked(service_id=pk, reason=reason, since=at, run=run) for pk, reason in reasons.items()],
         update_conflicts=True,
         unique_fields=["service"],
         update_fields=["reason", "run"],
     )
-    result.parked.update(reasons)
 
 
-def _defer(claimed: Sequence[Draft], result: Result, at: datetime) -> None:
+def _defer(claimed: Sequence[Draft], run: Run, at: datetime) -> None:
     """Write down what waits for the next invoice, and strike out what has waited long enough."""
     billed = [
         (draft.service.pk, line.setting.pk, item.start)
@@ -235,33 +248,34 @@ def _defer(claimed: Sequence[Draft], result: Result, at: datetime) -> None:
             " WHERE d.service_id = b.service AND d.setting_id = b.setting AND d.start = b.start",
             [list(column) for column in zip(*billed, strict=True)] or [[], [], []],
         )
-    waiting = [(draft.service, wait) for draft in claimed for wait in draft.waiting]
     Deferral.objects.bulk_create(
         [
             Deferral(
-                service=service,
+                service=draft.service,
                 setting=wait.setting,
                 start=wait.start,
                 end=wait.end,
                 reason=wait.reason,
                 since=at,
-                run=result.run,
+                run=run,
             )
-            for service, wait in waiting
+            for draft in claimed
+            for wait in draft.waiting
         ],
         ignore_conflicts=True,
     )
-    result.waiting.extend(wait for _, wait in waiting)
 
 
-def _count(claimed: Sequence[Draft], documents: Sequence[Document], result: Result) -> None:
-    result.run.services += len(claimed)
-    result.run.invoices += len(documents)
-    for document in documents:
+def _count(batch: Batch, result: Result) -> None:
+    result.run.services += len(batch.claimed)
+    result.run.invoices += len(batch.documents)
+    result.parked.update(batch.parked)
+    result.waiting.extend(wait for draft in batch.claimed for wait in draft.waiting)
+    for document in batch.documents:
         currency = document.client.currency
         result.amounts[currency] = result.amounts.get(currency, Decimal(0)) + document.total
     if result.keep_documents:
-        result.documents.extend(documents)
+        result.documents.extend(batch.documents)
 
 
 def _finish(result: Result) -> None:

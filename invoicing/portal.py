@@ -71,7 +71,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "service": one,
             "metrics": metrics,
             "measured": [each for each in metrics if each.latest],
-            "so_far": sum((each.amount for each in metrics if each.amount is not None), Decimal(0)),
+            "so_far": statistics.total(metrics),
             "price": price,
         },
     )

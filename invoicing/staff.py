@@ -1,7 +1,5 @@
 """Staff pages about services, invoices and runs."""
 
-from decimal import Decimal
-
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
@@ -26,12 +24,7 @@ PAGE = 50
 @staff("catalog.view_service")
 def home(request: HttpRequest) -> HttpResponse:
     """What needs a person today?"""
-    last = list(
-        Collection.objects.filter(tenant_key="", period_start=None)
-        .order_by("server_id", "-id")
-        .distinct("server_id")
-        .select_related("server")
-    )
+    last = list(Collection.objects.whole().order_by("server_id", "-id").distinct("server_id").select_related("server"))
     today = timezone.localdate()
     context = {
         "section": "today",
@@ -82,7 +75,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "service": one,
             "metrics": metrics,
             "enabled": enabled,
-            "so_far": sum((each.amount for each in enabled if each.amount is not None), Decimal(0)),
+            "so_far": statistics.total(enabled),
             "stale": [each for each in enabled if each.is_stale],
             "price": ProductPrice.objects.filter(product=one.product, cycle=one.cycle, currency=one.currency).first(),
             "invoices": Invoice.objects.filter(claims__service=one).order_by("-issued_on", "-number")[:10],

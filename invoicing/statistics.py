@@ -3,13 +3,13 @@
 The charge so far is what an invoice of today would bill, by the same code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings as site
-from django.db.models import Exists, Min, OuterRef, Q, Sum
+from django.db.models import Min, Q, Sum
 
 from catalog.models import MetricSetting, PricingVersion, Service
 from catalog.money import round_amount
@@ -17,7 +17,6 @@ from catalog.pricing import Charge, Pricing, PricingError, rate
 from catalog.wording import charge_sentence, price_sentence, ranges
 from invoicing import unbilled
 from invoicing.billing import Catalog
-from invoicing.models import BilledPeriod
 from metering.collection import declared_metrics
 from metering.models import Latest, Metric, Usage
 from metering.providers.base import MetricType
@@ -154,6 +153,11 @@ def of_service(service: Service, *, at: datetime) -> list[Statistics]:
     return statistics
 
 
+def total(metrics: Iterable[Statistics]) -> Decimal:
+    """Return what several metrics cost so far, together."""
+    return sum((one.amount for one in metrics if one.amount is not None), Decimal(0))
+
+
 def charges_so_far(services: Sequence[Service], *, today: date) -> dict[int, Decimal]:
     """Return what the usage of each service costs so far, by service id, in a constant number of queries.
 
@@ -188,18 +192,14 @@ def _sums(service: Service) -> dict[int, tuple[Decimal, date]]:
     """Return, by metric, what was used in periods that no invoice has billed, and since when."""
     if service.tenant_id is None:
         return {}
-    billed = BilledPeriod.objects.filter(
-        tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
-    )
     months = Metric.objects.filter(type=MetricType.MONTH).values("pk")
     levels = Metric.objects.filter(type=MetricType.SNAPSHOT).values("pk")
     rows = (
-        Usage.objects.filter(tenant_id=service.tenant_id)
+        unbilled.without_billed(Usage.objects.filter(tenant_id=service.tenant_id))
         .filter(
             Q(metric_id__in=months, start__gte=service.anchor.replace(day=1))
             | (~Q(metric_id__in=months) & Q(start__gte=service.anchor))
         )
-        .exclude(Exists(billed))
         .exclude(metric_id__in=levels)
         .values("metric_id")
         .annotate(used=Sum("value"), since=Min("start"))

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from math import ceil
 
 from django.conf import settings as site
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from catalog.models import MetricSetting, PricingVersion, Service
 from catalog.spans import covered
@@ -196,7 +197,7 @@ class _Judge:
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
 
     def is_fresh(self, row: Item, period: Period) -> bool:
-        return row.start >= period.end - timedelta(hours=site.STALE_AFTER_HOURS + 12)
+        return row.start >= period.end - timedelta(days=ceil(site.STALE_AFTER_HOURS / 24))
 
     def missing(self, rows: list[Item]) -> list[Period]:
         """The closed months of the term that have no record; they count as nothing, and the line says so."""
@@ -225,13 +226,10 @@ def _usage(
     }
     anchors = {cut.tenant_id: cut.service.anchor for cut in cuts}
     rows = Usage.objects.filter(tenant_id__in=list(anchors), start__lte=max(cut.until for cut in cuts))
-    billed = BilledPeriod.objects.filter(
-        tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
-    )
-    totals = rows.filter(
+    totals = without_billed(rows).filter(
         metric_id__in=[pk for pk, metric in metrics.items() if metric.adds_up],
         start__gte=min(anchors.values()).replace(day=1),
-    ).exclude(Exists(billed))
+    )
     terms = [cut.term.start for cut in cuts if cut.term] + [start for starts in waited.values() for start in starts]
     levels = rows.filter(
         metric_id__in=[pk for pk, metric in metrics.items() if not metric.adds_up],
@@ -245,6 +243,14 @@ def _usage(
             if start >= (anchor.replace(day=1) if metrics[metric_id].type == MetricType.MONTH else anchor):
                 grouped[tenant_id, metric_id].append(Item(start, end, start, value))
     return grouped
+
+
+def without_billed(rows: QuerySet[Usage]) -> QuerySet[Usage]:
+    """Leave out the totals that are on an invoice. A level is billed by its term, not by its day."""
+    billed = BilledPeriod.objects.filter(
+        tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
+    )
+    return rows.exclude(Exists(billed))
 
 
 def _collected(cuts: list[Cut]) -> dict[tuple[int, int], datetime]:
