@@ -4,12 +4,13 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import EnabledSpan
 from catalog.terms import Cycle
+from invoicing import issuing
 from invoicing.billing import create_invoices
 from invoicing.models import BilledPeriod, Deferral, Invoice, InvoicingSpan, Line, Parked
 from tests.builders import (
@@ -436,3 +437,21 @@ def test_the_database_refuses_to_bill_a_period_twice(server, product):
         again.save()
     with pytest.raises(IntegrityError, match="each_term_is_billed_once"), transaction.atomic():
         service.claims.create(kind="renewal", term_start=date(2026, 11, 1), created_at=at("2026-11-02 00:00"))
+
+
+def test_when_the_database_refuses_one_service_the_others_are_billed_and_counted_once(product, monkeypatch):
+    services = [a_service(product, a_client(name), name=name) for name in ("one", "two", "bad", "four", "five")]
+    issue = issuing.issue
+
+    def refuse_the_bad(documents, **values):
+        issue(documents, **values)
+        if any(document.client.name == "bad" for document in documents):
+            raise DatabaseError("out of range")
+
+    monkeypatch.setattr(issuing, "issue", refuse_the_bad)
+    result = bill("2026-11-01")
+    assert sorted(Invoice.objects.values_list("client__name", flat=True)) == ["five", "four", "one", "two"]
+    assert (result.run.services, result.run.invoices, result.amounts) == (4, 4, {"USD": 4 * 24})
+    assert list(result.parked) == [services[2].pk]
+    assert Parked.objects.get().reason.startswith("The database refused it: DatabaseError.")
+    assert sorted(Invoice.objects.values_list("number", flat=True)) == [f"2026-0000{n}" for n in (1, 2, 3, 4)]
