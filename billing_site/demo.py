@@ -15,11 +15,13 @@ from pathlib import Path
 import psycopg
 from django.conf import settings
 from django.db import connection
+from django.utils.text import slugify
 from psycopg import sql
 
 from catalog.metric_billing import add_version, switch
 from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Service, User
-from catalog.pricing import Notation, Scheme
+from catalog.pricing import Bracket, Notation, Pricing, Scheme
+from catalog.sheet import Sheet
 from catalog.terms import Cycle, term
 from metering.collection import declared_metrics
 from metering.models import Server, Tenant
@@ -154,17 +156,22 @@ def make_products(today: date, staff: User) -> tuple[Product, Product]:
         if not setting.versions.exists():
             add_version(
                 setting=setting,
-                unit_code=setting.unit_code,
-                scheme=Scheme(scheme),
-                notation=Notation(notation),
-                included=Decimal(included),
-                package_size=Decimal(1),
-                brackets=[
-                    (Decimal(start), {"USD": (Decimal(usd), Decimal(0)), "EUR": (Decimal(eur), Decimal(0))})
-                    for start, usd, eur in brackets
-                ],
+                sheet=Sheet(
+                    setting.metric.unit,
+                    {
+                        currency: Pricing(
+                            Scheme(scheme),
+                            tuple(Bracket(Decimal(row[0]), Decimal(row[column])) for row in brackets),
+                            Decimal(included),
+                            Notation(notation),
+                        )
+                        for column, currency in enumerate(("USD", "EUR"), start=1)
+                    },
+                ),
                 effective_from=since,
+                today=today,
                 by=staff,
+                reason="The demo begins with usage of the month before.",
             )
     return managed, storage
 
@@ -217,7 +224,7 @@ def backdated(today: date) -> tuple[date, int]:
 
 
 def _product(name: str, provider: str, prices: dict[str, str]) -> Product:
-    product, _ = Product.objects.get_or_create(name=name, defaults={"provider": provider})
+    product, _ = Product.objects.get_or_create(name=name, defaults={"provider": provider, "slug": slugify(name)})
     for currency, amount in prices.items():
         ProductPrice.objects.get_or_create(
             product=product, cycle=Cycle.MONTHLY, currency=currency, defaults={"amount": Decimal(amount)}
@@ -227,9 +234,7 @@ def _product(name: str, provider: str, prices: dict[str, str]) -> Product:
 
 def _setting(product: Product, system_name: str) -> MetricSetting:
     metric = next(one for one in declared_metrics(product.provider) if one.system_name == system_name)
-    setting, _ = MetricSetting.objects.get_or_create(
-        product=product, metric=metric, defaults={"unit_code": metric.unit.code}
-    )
+    setting, _ = MetricSetting.objects.get_or_create(product=product, metric=metric)
     return setting
 
 

@@ -8,11 +8,14 @@ from itertools import pairwise
 from django.core.exceptions import ValidationError
 from django.forms.boundfield import BoundField
 
+from catalog.cautions import Caution
+from catalog.curve import Curve
 from catalog.forms import NO_PRICE, NOT_PLAIN, NumberField, PricingForm
 from catalog.models import PricingVersion
 from catalog.money import minor_units, round_amount, write, write_price
-from catalog.pricing import ZERO, Bracket, Pricing, PricingError, Scheme, rate
-from catalog.typed import Column, Subject, home_first
+from catalog.pricing import Pricing, PricingError, Scheme, rate
+from catalog.sheet import differences
+from catalog.typed import Column, Subject, Typed, home_first
 from catalog.wording import bracket_price, bracket_ranges, charge_rows, price_sentence
 from metering.decimals import EXACT, round_half_up
 
@@ -65,6 +68,8 @@ class Past:
     version: PricingVersion
     state: str
     sentences: list[str]
+    #: What it changed of the one before; None for the first.
+    changes: list[str] | None
 
 
 def table(form: PricingForm, draft: PricingForm, currency: str) -> list[TableRow]:
@@ -80,6 +85,20 @@ def table(form: PricingForm, draft: PricingForm, currency: str) -> list[TableRow
         )
         for number, words in zip(form.numbers, _row_words(draft, currency), strict=True)
     ]
+
+
+def bounds(form: PricingForm) -> list[tuple[Column, BoundField, BoundField]]:
+    """Return the fields of the least and the most that is charged, by currency."""
+    return [
+        (column, form[f"minimum-{column.currency}"], form[f"maximum-{column.currency}"])
+        for column in form.subject.columns
+    ]
+
+
+def has_fees(typed: Typed) -> bool:
+    """Whether more than prices of units was typed."""
+    names = ("fee-", "minimum-", "maximum-")
+    return any(text.strip() for name, text in typed.items() if name.startswith(names))
 
 
 def _row_words(draft: PricingForm, currency: str) -> list[str]:
@@ -98,19 +117,10 @@ def _row_words(draft: PricingForm, currency: str) -> list[str]:
 
 def _pricing(draft: PricingForm, numbers: Iterable[int], currency: str) -> Pricing | None:
     """Return the pricing of some rows, a missing price as 0; None while there is none."""
-    data = draft.cleaned_data
-    if not set(_TERMS) <= data.keys():
+    if not set(_TERMS) <= draft.cleaned_data.keys():
         return None
-    brackets = tuple(
-        Bracket(
-            data[f"start-{number}"],
-            data.get(f"price-{number}-{currency}") or ZERO,
-            data.get(f"fee-{number}-{currency}") or ZERO,
-        )
-        for number in numbers
-    )
     try:
-        return Pricing(data["scheme"], brackets, data["included"], data["notation"], data["package_size"])
+        return draft.pricing(currency, numbers)
     except PricingError:
         return None
 
@@ -134,11 +144,15 @@ def _note(message: str, currency: str, services: Mapping[str, int]) -> str:
     return "Write it like 1234.5, without spaces and commas." if message == NOT_PLAIN else ""
 
 
+def chosen_currency(draft: PricingForm) -> str:
+    """Return the currency that the preview is in."""
+    typed, columns = draft.typed.get("currency", ""), draft.subject.currencies
+    return typed if typed in columns else columns[0]
+
+
 def example(draft: PricingForm) -> Example:
     """Rate the quantity that was typed, by what was typed, in the currency that was chosen."""
-    columns = [column.currency for column in draft.subject.columns]
-    currency = draft.typed.get("currency", "")
-    shown = Example(draft.typed.get("quantity", ""), currency if currency in columns else columns[0])
+    shown = Example(draft.typed.get("quantity", ""), chosen_currency(draft))
     try:
         quantity = NumberField(places=draft.unit.places).clean(shown.typed)
     except ValidationError as error:
@@ -147,7 +161,8 @@ def example(draft: PricingForm) -> Example:
     prices, fees = ([name for name in kinds[kind] if name.endswith(shown.currency)] for kind in ("price", "fee"))
     if not any(draft.typed.get(name, "").strip() for name in prices):
         return replace(shown, is_unpriced=True)
-    found = problems(draft, [*_TERMS, *kinds["start"], *prices, *fees])
+    bounds = [f"{name}-{shown.currency}" for name in ("minimum", "maximum")]
+    found = problems(draft, [*_TERMS, *kinds["start"], *prices, *fees, *bounds])
     pricing = None if found else _pricing(draft, draft.numbers, shown.currency)
     return replace(shown, problems=found) if pricing is None else _worked(shown, draft, pricing, quantity)
 
@@ -175,17 +190,27 @@ def _average(amount: Decimal, quantity: Decimal, currency: str) -> str:
     return f"{'' if rounded == average else 'about '}{write_price(rounded, currency)}"
 
 
+def changes(draft: PricingForm) -> list[str] | None:
+    """Say what a valid form changes of the version that it would follow; None for the first version."""
+    day = draft.cleaned_data["effective_from"]
+    before = draft.subject.setting.version_on(day) if draft.subject.versions else None
+    return differences(before.sheet, draft.sheet) if before else None
+
+
 def history(subject: Subject) -> list[Past]:
     """Return the versions, newest first."""
-    order = sorted(subject.versions, key=lambda version: (version.effective_from, version.number))
+    standing = [version for version in subject.versions if not version.is_withdrawn]
+    order = sorted(standing, key=lambda version: (version.effective_from, version.number))
     ends = {version.pk: after.effective_from for version, after in pairwise(order)}
     return [
-        Past(version, _state(version, ends.get(version.pk), subject), _sentences(version, subject))
+        Past(version, _state(version, ends.get(version.pk), subject), _sentences(version), _changed(version, standing))
         for version in sorted(subject.versions, key=lambda version: -version.number)
     ]
 
 
 def _state(version: PricingVersion, end: object, subject: Subject) -> str:
+    if version.is_withdrawn:
+        return "withdrawn"
     if end == version.effective_from:
         return "replaced"
     if version.effective_from > subject.today:
@@ -193,6 +218,25 @@ def _state(version: PricingVersion, end: object, subject: Subject) -> str:
     return "now" if version == subject.setting.version_on(subject.today) else "over"
 
 
-def _sentences(version: PricingVersion, subject: Subject) -> list[str]:
+def _sentences(version: PricingVersion) -> list[str]:
     pricings = [(currency, version.pricing(currency)) for currency in home_first(version.currencies)]
-    return [price_sentence(pricing, subject.setting.unit, currency) for currency, pricing in pricings if pricing]
+    return [price_sentence(pricing, version.unit, currency) for currency, pricing in pricings if pricing]
+
+
+def _changed(version: PricingVersion, standing: list[PricingVersion]) -> list[str] | None:
+    """Say what a version changed of the one that was in force on its day when it was saved."""
+    before = [
+        each for each in standing if each.number < version.number and each.effective_from <= version.effective_from
+    ]
+    if not before:
+        return None
+    last = max(before, key=lambda each: (each.effective_from, each.number))
+    return differences(last.sheet, version.sheet)
+
+
+def cautions_of(draft: PricingForm) -> list[Caution]:
+    return []
+
+
+def curve_of(draft: PricingForm) -> Curve | None:
+    return None

@@ -1,16 +1,17 @@
 """The pricing editor's form: what staff type is read strictly, and judged by the engine before it is kept."""
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypedDict
+from enum import StrEnum
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-from catalog.metric_billing import Row
+from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.pricing import ONE, ZERO, Bracket, Notation, Pricing, PricingError, Scheme
+from catalog.sheet import Sheet
 from catalog.typed import Subject, Typed, day_words, row_count
 from metering.decimals import NotANumber, parse, plain
 from metering.units import alike, find
@@ -51,16 +52,10 @@ class NumberField(forms.CharField):
         return f"At most {self.digits} digits before the point"
 
 
-class Values(TypedDict):
-    """What a valid form brings to `metric_billing.add_version`."""
-
-    unit_code: str
-    scheme: Scheme
-    notation: Notation
-    included: Decimal
-    package_size: Decimal
-    brackets: list[Row]
-    effective_from: date
+def _choice(label: str, kind: type[StrEnum], default: StrEnum) -> forms.TypedChoiceField:
+    """A choice that has its default when nothing was sent, as where the page has no such question."""
+    options = [(each.value, each.value) for each in kind]
+    return forms.TypedChoiceField(label=label, coerce=kind, choices=options, required=False, empty_value=default)
 
 
 class PricingForm(forms.Form):
@@ -75,7 +70,18 @@ class PricingForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date", "class": "form-control"}),
         input_formats=["%Y-%m-%d"],
         error_messages={"required": "Choose a date", "invalid": "Choose a date that exists"},
+        help_text="Terms, months and days that begin on this day or later. Nothing that began before is priced anew.",
     )
+    reason = forms.CharField(
+        label="Why",
+        required=False,
+        max_length=500,
+        widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"}),
+        help_text="For colleagues, in the history of versions. Clients do not see it.",
+    )
+    aggregation = _choice("Quantity of a term", Aggregation, Aggregation.LATEST)
+    periods = _choice("Periods", Periods, Periods.SUMMED)
+    price_at = _choice("Price of", PriceAt, PriceAt.START)
 
     def __init__(self, typed: Typed, subject: Subject, *, is_checked: bool) -> None:
         """Show what was typed, with what is wrong with it or without."""
@@ -98,12 +104,8 @@ class PricingForm(forms.Form):
             label="Size of a package",
             help_text="For packages only. The price in the table is that of one package.",
         )
-        self.fields["effective_from"].widget.attrs["min"] = subject.earliest.isoformat()
-        self.fields["effective_from"].help_text = "Terms, months and days that begin on this day or later. " + (
-            "Nothing that began before is priced anew."
-            if subject.versions
-            else f"A first version may begin with this month, on {day_words(subject.earliest)}; a later one may not."
-        )
+        if not subject.may_backdate:
+            self.fields["effective_from"].widget.attrs["min"] = subject.today.isoformat()
         for number in self.numbers:
             self.fields[f"start-{number}"] = NumberField(
                 places=self.unit.places, label=f"Bracket {number}, starts with"
@@ -111,7 +113,12 @@ class PricingForm(forms.Form):
             for column in subject.columns:
                 self._add_price(f"price-{number}-{column.currency}", f"Bracket {number}, price in {column.currency}")
                 self._add_price(f"fee-{number}-{column.currency}", f"Bracket {number}, flat fee in {column.currency}")
-        self.order_fields(["scheme", "unit", "included", "package_size", "notation", *list(self.fields)[6:]])
+        for column in subject.columns:
+            self._add_price(f"minimum-{column.currency}", f"Minimum charge in {column.currency}")
+            self._add_price(f"maximum-{column.currency}", f"Maximum charge in {column.currency}")
+        first = ["scheme", "unit", "included", "package_size", "notation", "aggregation", "periods"]
+        last = ["price_at", "effective_from", "reason"]
+        self.order_fields([*first, *(name for name in self.fields if name not in {*first, *last}), *last])
 
     def _add_price(self, name: str, label: str) -> None:
         self.fields[name] = NumberField(digits=12, places=12, required=False, label=label)
@@ -119,6 +126,7 @@ class PricingForm(forms.Form):
     def clean(self) -> None:
         self._check_package()
         self._check_prices()
+        self._check_bounds()
         self._check_brackets()
         self._check_date()
         for name in self.errors:
@@ -140,6 +148,12 @@ class PricingForm(forms.Form):
                     if self.cleaned_data.get(name, "refused") is None:
                         self.add_error(name, NO_PRICE)
 
+    def _check_bounds(self) -> None:
+        for column in self.subject.columns:
+            least, most = (self.cleaned_data.get(f"{name}-{column.currency}") for name in ("minimum", "maximum"))
+            if least is not None and most is not None and most < least:
+                self.add_error(f"maximum-{column.currency}", f"Must be at least the minimum of {plain(least)}")
+
     def _check_brackets(self) -> None:
         """Let the engine judge the scheme and the order, which do not depend on the prices."""
         data = self.cleaned_data
@@ -155,13 +169,15 @@ class PricingForm(forms.Form):
                 self.add_error("scheme", "Takes one bracket. Remove the others, or choose another scheme")
 
     def _check_date(self) -> None:
-        day, setting = self.cleaned_data.get("effective_from"), self.subject.setting
-        if day is not None and day < self.subject.earliest:
-            self.add_error("effective_from", f"Choose {day_words(self.subject.earliest)} or a later day")
-        others = [version for version in self.subject.versions if version.effective_from != day]
-        if others and self.unit.code != setting.unit_code:
-            since = day_words(others[0].effective_from)
-            self.add_error("unit", f"Stays {setting.unit}: version {others[0].number}, from {since}, is read in it")
+        day, subject = self.cleaned_data.get("effective_from"), self.subject
+        if day is None or day >= subject.today:
+            return
+        if not subject.may_backdate:
+            self.add_error("effective_from", f"Choose {day_words(subject.today)} or a later day")
+        elif day.year < 2000:
+            self.add_error("effective_from", "Choose a day after 1999")
+        elif not self.cleaned_data.get("reason"):
+            self.add_error("reason", "Say why prices change for days that are over")
 
     @property
     def unit_name(self) -> str:
@@ -181,25 +197,37 @@ class PricingForm(forms.Form):
         return f"10 {self.unit_name} are still at the old price. Usual for GB and hours."
 
     @property
-    def values(self) -> Values:
+    def sheet(self) -> Sheet:
+        """The price sheet that a valid form describes."""
         data = self.cleaned_data
-        return Values(
-            unit_code=data["unit"],
-            scheme=data["scheme"],
-            notation=data["notation"],
-            included=data["included"],
-            package_size=data["package_size"],
-            brackets=[(data[f"start-{number}"], self._prices(number)) for number in self.numbers],
-            effective_from=data["effective_from"],
+        priced = [each for each in self.subject.currencies if data.get(f"price-1-{each}") is not None]
+        return Sheet(
+            unit=self.unit,
+            pricings={currency: self.pricing(currency, self.numbers) for currency in priced},
+            aggregation=data["aggregation"],
+            periods=data["periods"],
+            price_at=data["price_at"],
         )
 
-    def _prices(self, number: int) -> dict[str, tuple[Decimal, Decimal]]:
-        found = {}
-        for column in self.subject.columns:
-            price = self.cleaned_data[f"price-{number}-{column.currency}"]
-            if price is not None:
-                found[column.currency] = price, self.cleaned_data[f"fee-{number}-{column.currency}"] or ZERO
-        return found
+    def pricing(self, currency: str, numbers: Iterable[int]) -> Pricing:
+        """Return the pricing of some rows in a currency, what has no price as free. Raises PricingError."""
+        data = self.cleaned_data
+        return Pricing(
+            scheme=data["scheme"],
+            brackets=tuple(
+                Bracket(
+                    data[f"start-{number}"],
+                    data.get(f"price-{number}-{currency}") or ZERO,
+                    data.get(f"fee-{number}-{currency}") or ZERO,
+                )
+                for number in numbers
+            ),
+            included=data["included"],
+            notation=data["notation"],
+            package_size=data["package_size"],
+            minimum=data.get(f"minimum-{currency}"),
+            maximum=data.get(f"maximum-{currency}"),
+        )
 
 
 def refused_starts(starts: Sequence[Decimal], included: Decimal, notation: Notation) -> dict[int, str]:

@@ -3,19 +3,15 @@
 A version is never changed. What it replaces stays in force for all periods that began before its day.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import date
-from decimal import Decimal
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
 
 from django.db import transaction
 
 from catalog import spans
-from catalog.models import BracketPrice, EnabledSpan, MetricSetting, PricingVersion, Product, User
-from catalog.pricing import Bracket, Notation, Pricing, PricingError, Scheme
+from catalog.models import BracketPrice, ChargeBounds, EnabledSpan, MetricSetting, PricingVersion, Product, User
+from catalog.sheet import Sheet
 from metering.models import Metric
-
-#: A bracket: its start, and its unit price and flat fee by currency.
-Row = tuple[Decimal, Mapping[str, tuple[Decimal, Decimal]]]
 
 
 class Outdated(Exception):
@@ -26,8 +22,12 @@ class Outdated(Exception):
         self.newest = newest
 
 
-class UnitIsFixed(Exception):
-    """An older version applies to some day, and is read in the unit that the setting has."""
+class CannotBackdate(Exception):
+    """Prices for days that are over need the permission to back-date, and a reason."""
+
+
+class CannotWithdraw(Exception):
+    """A version that is or was in force stays, for all that was priced by it."""
 
 
 @transaction.atomic
@@ -62,72 +62,82 @@ def save_switches(
 def add_version(
     *,
     setting: MetricSetting,
-    unit_code: str,
-    scheme: Scheme,
-    notation: Notation,
-    included: Decimal,
-    package_size: Decimal,
-    brackets: Sequence[Row],
+    sheet: Sheet,
     effective_from: date,
-    by: User | None,
+    today: date,
+    by: User,
+    reason: str = "",
     after: int | None = None,
 ) -> PricingVersion:
     """Write the next version of a pricing. The versions before it are not touched.
 
     `after` is the number of the version that this one was made from, 0 for none: when there is a newer
-    one by now, nothing is written and Outdated is raised. A unit other than the setting's is taken only
-    while no older version applies to any day, for all of them are read in it; otherwise UnitIsFixed is
-    raised. Raises PricingError for brackets that cannot be rated.
+    one by now, nothing is written and Outdated is raised. A day before `today` needs the permission to
+    back-date and a reason, else CannotBackdate is raised; what is on an invoice keeps its price.
     """
+    if effective_from < today and not (reason and may_backdate(by)):
+        raise CannotBackdate
     setting = _locked(setting)
-    versions = list(PricingVersion.objects.filter(setting=setting).order_by("number"))
-    if versions and after is not None and versions[-1].number != after:
-        raise Outdated(versions[-1])
-    if unit_code != setting.unit_code:
-        if any(version.effective_from != effective_from for version in versions):
-            raise UnitIsFixed
-        setting.unit_code = unit_code
-        setting.save(update_fields=["unit_code"])
-    for currency in _currencies(brackets):
-        rows = tuple(Bracket(start, *prices[currency]) for start, prices in brackets)
-        Pricing(scheme, rows, included, notation, package_size)  # refuses what cannot be rated
+    newest = PricingVersion.objects.filter(setting=setting).order_by("number").last()
+    if newest is not None and after is not None and newest.number != after:
+        raise Outdated(newest)
     version = PricingVersion.objects.create(
         setting=setting,
-        number=versions[-1].number + 1 if versions else 1,
+        number=newest.number + 1 if newest else 1,
         effective_from=effective_from,
-        scheme=scheme,
-        notation=notation,
-        included=included,
-        package_size=package_size,
+        unit_code=sheet.unit.code,
+        scheme=sheet.any.scheme,
+        notation=sheet.any.notation,
+        included=sheet.any.included,
+        package_size=sheet.any.package_size,
+        aggregation=sheet.aggregation,
+        periods=sheet.periods,
+        price_at=sheet.price_at,
+        reason=reason,
         created_by=by,
     )
     BracketPrice.objects.bulk_create(
-        BracketPrice(version=version, currency=currency, start=start, unit_price=unit_price, flat_fee=flat_fee)
-        for start, prices in brackets
-        for currency, (unit_price, flat_fee) in prices.items()
+        BracketPrice(
+            version=version,
+            currency=currency,
+            start=bracket.start,
+            unit_price=bracket.unit_price,
+            flat_fee=bracket.flat_fee,
+        )
+        for currency, pricing in sheet.pricings.items()
+        for bracket in pricing.brackets
+    )
+    ChargeBounds.objects.bulk_create(
+        ChargeBounds(version=version, currency=currency, minimum=pricing.minimum, maximum=pricing.maximum)
+        for currency, pricing in sheet.pricings.items()
+        if pricing.minimum is not None or pricing.maximum is not None
     )
     return version
 
 
+def may_backdate(user: User) -> bool:
+    return user.has_perm("catalog.backdate_pricing")
+
+
+@transaction.atomic
+def withdraw(*, version: PricingVersion, by: User, today: date, at: datetime) -> None:
+    """Take a version back before it comes into force. It stays in the history, and its number stays taken.
+
+    Raises CannotWithdraw for one that is in force or was; another version can follow it.
+    """
+    _locked(version.setting)
+    if version.effective_from <= today:
+        raise CannotWithdraw
+    standing = PricingVersion.objects.filter(pk=version.pk, withdrawn_at=None)
+    standing.update(withdrawn_at=at, withdrawn_by=by)
+
+
 def new_setting(product: Product, metric: Metric) -> MetricSetting:
     """Return the setting of a metric that was neither switched on nor priced yet. It is no row before a deed."""
-    return MetricSetting(product=product, metric=metric, unit_code=metric.unit.code)
-
-
-def _currencies(brackets: Sequence[Row]) -> set[str]:
-    """Return the currencies that every bracket has a price in. Raises PricingError when one of them lacks one."""
-    currencies = {currency for _, prices in brackets for currency in prices}
-    if not currencies:
-        raise PricingError("brackets", "there must be a price in at least one currency")
-    for number, (_, prices) in enumerate(brackets, start=1):
-        if missing := currencies - set(prices):
-            raise PricingError(f"brackets[{number}].unit_price", f"there is none in {min(missing)}")
-    return currencies
+    return MetricSetting(product=product, metric=metric)
 
 
 def _locked(setting: MetricSetting) -> MetricSetting:
     """Return the setting's row, made if there is none, locked until the end of the deed."""
-    row, _ = MetricSetting.objects.get_or_create(
-        product=setting.product, metric=setting.metric, defaults={"unit_code": setting.unit_code}
-    )
+    row, _ = MetricSetting.objects.get_or_create(product=setting.product, metric=setting.metric)
     return MetricSetting.objects.select_for_update(of=("self",)).select_related("metric").get(pk=row.pk)

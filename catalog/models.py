@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import uuid
 from datetime import date
+from enum import StrEnum
 from typing import ClassVar
 
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 
+from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.money import is_currency
-from catalog.pricing import MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
+from catalog.pricing import HUNDRED, MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
+from catalog.sheet import Sheet
 from catalog.spans import Span, covered
 from catalog.terms import Cycle
 from catalog.users import User as User
+from catalog.wording import agreement
 from metering.models import Metric, Tenant
 from metering.units import Unit, find
+
+
+def choices(kind: type[StrEnum]) -> list[tuple[str, str]]:
+    """Offer the values of an enumeration to a field."""
+    return [(each.value, each.value) for each in kind]
 
 
 def validate_currency(code: str) -> None:
@@ -63,6 +72,7 @@ class Product(models.Model):
     """What is sold; says which provider meters it, if any."""
 
     name = models.CharField(max_length=200, unique=True)
+    slug = models.SlugField(max_length=200, unique=True, help_text="Its name in the address of its price list.")
     description = models.TextField(blank=True)
     provider = models.CharField(max_length=50, blank=True, help_text="What meters it. Empty: nothing does.")
     is_active = models.BooleanField("can be ordered", default=True)
@@ -97,8 +107,10 @@ class ProductPrice(models.Model):
 
 class MetricSettingQuerySet(models.QuerySet["MetricSetting"]):
     def with_pricing(self) -> MetricSettingQuerySet:
-        """Fetch everything that is needed to show, price and bill, in three more queries."""
-        return self.select_related("metric").prefetch_related("enabled_spans", "versions__prices")
+        """Fetch everything that is needed to show, price and bill, in four more queries."""
+        return self.select_related("metric").prefetch_related(
+            "enabled_spans", "versions__prices", "versions__charge_bounds"
+        )
 
 
 class MetricSetting(models.Model):
@@ -106,7 +118,6 @@ class MetricSetting(models.Model):
 
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="metric_settings")
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT)
-    unit_code = models.CharField(max_length=20, help_text="The unit it is shown and priced in.")
 
     objects = MetricSettingQuerySet.as_manager()
 
@@ -119,10 +130,6 @@ class MetricSetting(models.Model):
         return f"{self.metric} of {self.product}"
 
     @property
-    def unit(self) -> Unit:
-        return find(self.unit_code, self.metric.unit)
-
-    @property
     def is_enabled(self) -> bool:
         return any(span.end is None for span in self.enabled_spans.all())
 
@@ -131,7 +138,7 @@ class MetricSetting(models.Model):
 
     def version_on(self, day: date) -> PricingVersion | None:
         """Return the version in force on a day: the newest of those that apply from then or before."""
-        in_force = [version for version in self.versions.all() if version.effective_from <= day]
+        in_force = [each for each in self.versions.all() if each.effective_from <= day and not each.is_withdrawn]
         return max(in_force, key=lambda version: (version.effective_from, version.number), default=None)
 
 
@@ -148,20 +155,32 @@ class EnabledSpan(Span):
 
 
 class PricingVersion(models.Model):
-    """One version of the pricing of a metric setting, with the day from which it applies. Never changed."""
+    """One version of the pricing of a metric setting, with the day from which it applies.
+
+    Never changed and never deleted; one that is not in force yet may be withdrawn. Its quantities are in
+    its unit.
+    """
 
     setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     effective_from = models.DateField()
-    scheme = models.CharField(max_length=10, choices=[(scheme.value, scheme.value) for scheme in Scheme])
-    notation = models.CharField(max_length=10, choices=[(notation.value, notation.value) for notation in Notation])
+    unit_code = models.CharField(max_length=20)
+    scheme = models.CharField(max_length=10, choices=choices(Scheme))
+    notation = models.CharField(max_length=10, choices=choices(Notation))
     included = models.DecimalField(max_digits=22, decimal_places=6, default=0)
     package_size = models.DecimalField(max_digits=22, decimal_places=6, default=1)
+    aggregation = models.CharField(max_length=20, choices=choices(Aggregation), default=Aggregation.LATEST)
+    periods = models.CharField(max_length=10, choices=choices(Periods), default=Periods.SUMMED)
+    price_at = models.CharField(max_length=10, choices=choices(PriceAt), default=PriceAt.START)
+    reason = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    withdrawn_at = models.DateTimeField(null=True)
+    withdrawn_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
 
     class Meta:
         ordering: ClassVar = ["setting", "number"]
+        permissions: ClassVar = [("backdate_pricing", "Can let prices apply from a day in the past")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["setting", "number"], name="versions_are_numbered"),
             models.CheckConstraint(
@@ -176,6 +195,14 @@ class PricingVersion(models.Model):
         return f"version {self.number} of {self.setting}"
 
     @property
+    def unit(self) -> Unit:
+        return find(self.unit_code, self.setting.metric.unit)
+
+    @property
+    def is_withdrawn(self) -> bool:
+        return self.withdrawn_at is not None
+
+    @property
     def currencies(self) -> list[str]:
         return sorted({price.currency for price in self.prices.all()})
 
@@ -184,13 +211,55 @@ class PricingVersion(models.Model):
         rows = sorted((row for row in self.prices.all() if row.currency == currency), key=lambda row: row.start)
         if not rows:
             return None
+        bounds = next((each for each in self.charge_bounds.all() if each.currency == currency), None)
         return Pricing(
             scheme=Scheme(self.scheme),
-            brackets=tuple(Bracket(row.start, row.unit_price, row.flat_fee) for row in rows),
+            brackets=tuple(row.bracket for row in rows),
             included=self.included,
             notation=Notation(self.notation),
             package_size=self.package_size,
+            minimum=bounds.minimum if bounds else None,
+            maximum=bounds.maximum if bounds else None,
         )
+
+    @property
+    def sheet(self) -> Sheet:
+        """All that it says, in every currency that it has a price in."""
+        found = {currency: self.pricing(currency) for currency in self.currencies}
+        return Sheet(
+            unit=self.unit,
+            pricings={currency: pricing for currency, pricing in found.items() if pricing is not None},
+            aggregation=Aggregation(self.aggregation),
+            periods=Periods(self.periods),
+            price_at=PriceAt(self.price_at),
+        )
+
+
+class ChargeBounds(models.Model):
+    """The least and the most that a version charges in one currency, each time that it rates."""
+
+    version = models.ForeignKey(PricingVersion, on_delete=models.CASCADE, related_name="charge_bounds")
+    currency = models.CharField(max_length=3, validators=[validate_currency])
+    minimum = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+    maximum = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+
+    class Meta:
+        ordering: ClassVar = ["version", "currency"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["version", "currency"], name="one_pair_of_bounds_per_currency"),
+            models.CheckConstraint(
+                condition=Q(minimum__isnull=False) | Q(maximum__isnull=False), name="charge_bounds_not_empty"
+            ),
+            models.CheckConstraint(
+                condition=(Q(minimum=None) | Q(minimum__gte=0, minimum__lte=int(MAX_PRICE)))
+                & (Q(maximum=None) | Q(maximum__gte=0, maximum__lte=int(MAX_PRICE)))
+                & (Q(minimum=None) | Q(maximum=None) | Q(maximum__gte=F("minimum"))),
+                name="charge_bounds_in_bounds",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.minimum or 0} to {self.maximum or 'any'} {self.currency}"
 
 
 class BracketPrice(models.Model):
@@ -217,6 +286,10 @@ class BracketPrice(models.Model):
 
     def __str__(self) -> str:
         return f"from {self.start}: {self.unit_price} {self.currency}"
+
+    @property
+    def bracket(self) -> Bracket:
+        return Bracket(self.start, self.unit_price, self.flat_fee)
 
 
 class ServiceQuerySet(models.QuerySet["Service"]):
@@ -297,3 +370,112 @@ class Service(models.Model):
     @property
     def is_billable(self) -> bool:
         return self.status in (self.Status.ACTIVE, self.Status.SUSPENDED)
+
+
+#: A service in one of these states is over: nobody has it, and nothing of it is billed again.
+OVER = [Service.Status.TERMINATED, Service.Status.CANCELLED]
+
+
+class OverrideQuerySet(models.QuerySet["Override"]):
+    def in_force(self, day: date) -> OverrideQuerySet:
+        return self.filter(start__lte=day).filter(Q(end=None) | Q(end__gt=day))
+
+
+class Override(Span):
+    """What was agreed for one metric of one service: another quantity included, prices of its own, or a
+    discount in percent.
+
+    It applies to periods that begin on its days, `[start, end)`. Never changed, save for its end. Its
+    quantities are in its unit, and its prices in its currency. With prices of its own it has a scheme too;
+    without, those of the product apply.
+    """
+
+    service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="overrides")
+    setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="overrides")
+    unit_code = models.CharField(max_length=20)
+    included = models.DecimalField(max_digits=22, decimal_places=6, null=True)
+    discount = models.DecimalField(max_digits=9, decimal_places=6, default=0, help_text="Percent.")
+    currency = models.CharField(max_length=3, validators=[validate_currency])
+    scheme = models.CharField(max_length=10, choices=choices(Scheme), blank=True)
+    notation = models.CharField(max_length=10, choices=choices(Notation), blank=True)
+    package_size = models.DecimalField(max_digits=22, decimal_places=6, default=1)
+    reason = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    ended_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+
+    objects = OverrideQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["service", "setting", "start", "pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["service", "setting"], condition=Q(end=None), name="one_open_override_per_metric"
+            ),
+            models.CheckConstraint(condition=Q(end=None) | Q(end__gt=F("start")), name="override_not_empty"),
+            models.CheckConstraint(condition=~Q(reason=""), name="override_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(included=None) | Q(included__gte=0, included__lte=int(MAX_QUANTITY)),
+                name="override_included_in_bounds",
+            ),
+            models.CheckConstraint(
+                condition=Q(discount__gte=0, discount__lte=int(HUNDRED)), name="override_discount_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=Q(package_size__gt=0, package_size__lte=int(MAX_QUANTITY)),
+                name="override_package_size_in_bounds",
+            ),
+            models.CheckConstraint(condition=Q(scheme="") | ~Q(notation=""), name="own_prices_have_a_notation"),
+        ]
+
+    def __str__(self) -> str:
+        return f"override of {self.setting} for {self.service}"
+
+    @property
+    def unit(self) -> Unit:
+        return find(self.unit_code, self.setting.metric.unit)
+
+    @property
+    def has_own_prices(self) -> bool:
+        return bool(self.scheme)
+
+    @property
+    def sentence(self) -> str:
+        """What was agreed, from when and why."""
+        return agreement(
+            included="" if self.included is None else self.unit.write(self.included),
+            has_own_prices=self.has_own_prices,
+            discount=self.discount,
+            start=self.start,
+            end=self.end,
+            reason=self.reason,
+        )
+
+
+class OverridePrice(models.Model):
+    """A bracket of prices that one service has of its own, in the currency of the override."""
+
+    override = models.ForeignKey(Override, on_delete=models.CASCADE, related_name="prices")
+    start = models.DecimalField(max_digits=22, decimal_places=6)
+    unit_price = models.DecimalField(max_digits=24, decimal_places=12)
+    flat_fee = models.DecimalField(max_digits=24, decimal_places=12, default=0)
+
+    class Meta:
+        ordering: ClassVar = ["override", "start"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["override", "start"], name="one_own_price_per_bracket"),
+            models.CheckConstraint(condition=Q(start__gte=0, start__lte=int(MAX_QUANTITY)), name="own_start_in_bounds"),
+            models.CheckConstraint(
+                condition=Q(unit_price__gte=0, unit_price__lte=int(MAX_PRICE)), name="own_unit_price_in_bounds"
+            ),
+            models.CheckConstraint(
+                condition=Q(flat_fee__gte=0, flat_fee__lte=int(MAX_PRICE)), name="own_flat_fee_in_bounds"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"from {self.start}: {self.unit_price}"
+
+    @property
+    def bracket(self) -> Bracket:
+        return Bracket(self.start, self.unit_price, self.flat_fee)

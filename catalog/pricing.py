@@ -10,8 +10,8 @@ The schemes and their boundaries are those of section 5 of the design; the worke
 (brackets from 1, 10 and 20 at 2, 1 and 0.50) is kept by the tests.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
@@ -24,6 +24,7 @@ ONE = Decimal(1)
 #: Bounds of what is accepted: quantities below 10**15 + 1 with 6 decimals, prices below 10**12 with 18.
 MAX_QUANTITY, QUANTITY_PLACES = Decimal(10**15), 6
 MAX_PRICE, PRICE_PLACES = Decimal(10**12), 18
+HUNDRED = Decimal(100)
 
 _add, _subtract, _multiply, _divide = EXACT.add, EXACT.subtract, EXACT.multiply, EXACT.divide
 
@@ -66,7 +67,8 @@ class Step(NamedTuple):
     """One clause of the explanation: `quantity` × `unit_price` + `flat_fee` = `amount`.
 
     `start` and `end` are the range of total usage that it covers, as people count it, both included.
-    They are None for a step that raises the sum to the minimum or cuts it to the maximum charge. For a
+    They are None for a step that raises the sum to the minimum or cuts it to the maximum charge, as a
+    fee, and for a discount: there the quantity is the sum before it, and the price is below 0. For a
     package the quantity is the number of packages.
     """
 
@@ -76,6 +78,10 @@ class Step(NamedTuple):
     unit_price: Decimal
     flat_fee: Decimal
     amount: Decimal
+
+    @property
+    def is_discount(self) -> bool:
+        return self.unit_price < ZERO
 
 
 class Charge(NamedTuple):
@@ -101,12 +107,15 @@ class Pricing:
     package_size: Decimal = ONE
     minimum: Decimal | None = None
     maximum: Decimal | None = None
+    #: Percent off the charge, after its minimum and maximum.
+    discount: Decimal = ZERO
 
     def __post_init__(self) -> None:
         _bounded("included", self.included, MAX_QUANTITY, QUANTITY_PLACES)
         _bounded("package_size", self.package_size, MAX_QUANTITY, QUANTITY_PLACES)
         if not self.package_size:
             raise PricingError("package_size", "must be above 0")
+        _bounded("discount", self.discount, HUNDRED, QUANTITY_PLACES)
         self._check_brackets()
         for name in ("minimum", "maximum"):
             if (value := getattr(self, name)) is not None:
@@ -168,8 +177,22 @@ class Pricing:
         return tuple(reversed(rungs))
 
     @cached_property
-    def is_bounded(self) -> bool:
-        return self.minimum is not None or self.maximum is not None
+    def is_adjusted(self) -> bool:
+        """Whether there is more to a charge than its brackets."""
+        return self.minimum is not None or self.maximum is not None or bool(self.discount)
+
+    @cached_property
+    def share_off(self) -> Decimal:
+        """The discount as the price of one unit of money: -0.1 for 10 percent."""
+        return _divide(self.discount, HUNDRED).copy_negate()
+
+    def with_included(self, included: Decimal) -> "Pricing":
+        """Return this pricing with another quantity included. The brackets stay where they are on the axis of
+        total usage; those that lie wholly inside the quantity included fall away. Raises PricingError."""
+        _bounded("included", included, MAX_QUANTITY, QUANTITY_PLACES)
+        above = [bracket for _, upper, bracket in self.ranges if upper is None or upper > included]
+        first = Bracket(ZERO, above[0].unit_price, above[0].flat_fee)
+        return replace(self, brackets=(first, *above[1:]), included=included)
 
 
 class Rung(NamedTuple):
@@ -189,17 +212,32 @@ def amount(pricing: Pricing, quantity: Decimal) -> Decimal:
     """Return the exact charge for a quantity, without its steps. Raises PricingError."""
     _check_quantity(quantity)
     total = _AMOUNTS[pricing.scheme](pricing, quantity) if quantity > pricing.included else ZERO
-    return _within_bounds(pricing, total) if pricing.is_bounded else total
+    if pricing.is_adjusted:
+        total = _within_bounds(pricing, total)
+        total = _add(total, _multiply(total, pricing.share_off))
+    return total
 
 
 def rate(pricing: Pricing, quantity: Decimal) -> Charge:
     """Turn a quantity into its exact charge and the steps that add up to it. Raises PricingError."""
     _check_quantity(quantity)
     total, steps = _STEPS[pricing.scheme](pricing, quantity) if quantity > pricing.included else (ZERO, ())
-    if pricing.is_bounded and (bounded := _within_bounds(pricing, total)) != total:
-        difference = _subtract(bounded, total)
-        total, steps = bounded, (*steps, Step(None, None, ZERO, ZERO, difference, difference))
+    if pricing.is_adjusted:
+        if (bounded := _within_bounds(pricing, total)) != total:
+            difference = _subtract(bounded, total)
+            total, steps = bounded, (*steps, Step(None, None, ZERO, ZERO, difference, difference))
+        if pricing.discount and total:
+            off = _multiply(total, pricing.share_off)
+            total, steps = _add(total, off), (*steps, Step(None, None, total, pricing.share_off, ZERO, off))
     return Charge(quantity, total, steps)
+
+
+def added(charges: Sequence[Charge]) -> Charge:
+    """Add charges up into one, its steps in their order."""
+    quantity = total = ZERO
+    for charge in charges:
+        quantity, total = _add(quantity, charge.quantity), _add(total, charge.amount)
+    return Charge(quantity, total, tuple(step for charge in charges for step in charge.steps))
 
 
 def _within_bounds(pricing: Pricing, total: Decimal) -> Decimal:

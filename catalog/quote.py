@@ -19,7 +19,7 @@ from metering.decimals import NotANumber, parse, plain
 MAX_LENGTH = 100_000
 _KEYS = {
     *("scheme", "included", "notation", "brackets", "package_size", "minimum", "maximum"),
-    *("currency", "quantity"),
+    *("discount", "currency", "quantity"),
 }
 _BRACKET_KEYS = {"start", "unit_price", "flat_fee"}
 
@@ -36,7 +36,7 @@ def answer(line: str) -> str:
     try:
         data = _read(line)
         currency = _currency(data)
-        charge = rate(_pricing(data), _number(data, "quantity", digits=16))
+        charge = rate(read_pricing(data), _number(data, "quantity", digits=16))
     except PricingError as error:
         return json.dumps({"error": str(error)}, ensure_ascii=False)
     return json.dumps(as_json(charge, currency), ensure_ascii=False)
@@ -49,6 +49,22 @@ def as_json(charge: Charge, currency: str) -> dict[str, Any]:
         "rounded": f"{round_amount(charge.amount, currency):f}",
         "steps": [step_json(step) for step in charge.steps],
     }
+
+
+def as_quoted(pricing: Pricing) -> dict[str, Any]:
+    """Return a pricing as the documented JSON object, without what has its default."""
+    data: dict[str, Any] = {
+        "scheme": str(pricing.scheme),
+        "notation": str(pricing.notation),
+        "included": plain(pricing.included),
+        "package_size": plain(pricing.package_size),
+        "brackets": [
+            {name: plain(getattr(bracket, name)) for name in ("start", "unit_price", "flat_fee")}
+            for bracket in pricing.brackets
+        ],
+    }
+    bounds = {"minimum": pricing.minimum, "maximum": pricing.maximum, "discount": pricing.discount or None}
+    return data | {name: plain(value) for name, value in bounds.items() if value is not None}
 
 
 def step_json(step: Step) -> dict[str, Any]:
@@ -115,7 +131,8 @@ def _currency(data: Mapping[str, Any]) -> str:
     return currency
 
 
-def _pricing(data: Mapping[str, Any]) -> Pricing:
+def read_pricing(data: Mapping[str, Any]) -> Pricing:
+    """Return the pricing of a JSON object; what it does not say has its default. Raises PricingError."""
     return Pricing(
         scheme=_choice(data, "scheme", Scheme, Scheme.PER_UNIT),
         brackets=_brackets(data.get("brackets")),
@@ -124,6 +141,7 @@ def _pricing(data: Mapping[str, Any]) -> Pricing:
         package_size=_number(data, "package_size", default=Decimal(1), digits=16),
         minimum=_optional(data, "minimum"),
         maximum=_optional(data, "maximum"),
+        discount=_number(data, "discount", default=Decimal(0), digits=3),
     )
 
 

@@ -6,22 +6,25 @@ until it is saved, so that adding a row, calculating an example or a mistake los
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
 from babel.dates import format_date
 from django.conf import settings
 
+from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.models import MetricSetting, PricingVersion
-from catalog.money import minor_units
+from catalog.money import is_currency, minor_units
 from catalog.pricing import ZERO, Notation, Scheme
-from metering.decimals import plain, round_half_up
-from metering.units import Unit, alike
+from catalog.sheet import Sheet
+from metering.decimals import EXACT, NotANumber, parse, plain, round_half_up
+from metering.units import Unit
 
 #: Rows that the table may have; more would be more fields than one request may bring.
 MAX_ROWS = 100
 _CELL = re.compile(r"(start|price|fee)-([0-9]{1,3})(.*)", re.ASCII)
+_MONEY = re.compile(r"((?:price|fee)-[0-9]{1,3}|minimum|maximum)-([A-Z]{3})", re.ASCII)
 
 Typed = dict[str, str]
 
@@ -46,6 +49,7 @@ class Subject:
     versions: Sequence[PricingVersion]
     columns: Sequence[Column]
     today: date
+    may_backdate: bool = False
 
     @property
     def is_enabled(self) -> bool:
@@ -65,11 +69,6 @@ class Subject:
         return self.versions[-1].number if self.versions else 0
 
     @property
-    def earliest(self) -> date:
-        """The first day from which a new version may apply."""
-        return self.today if self.versions else self.today.replace(day=1)
-
-    @property
     def usual_start(self) -> date:
         """The day from which a new version applies unless somebody chooses another."""
         if not self.versions:
@@ -78,19 +77,18 @@ class Subject:
         return date(year, month + 1, 1)
 
     @property
-    def may_change_unit(self) -> bool:
-        """Whether a new version can replace all others, so that none is left to be read in another unit."""
-        starts = {version.effective_from for version in self.versions}
-        return (
-            len(alike(self.setting.metric.unit)) > 1
-            and len(starts) < 2
-            and min(starts, default=self.today) >= self.today
-        )
+    def currencies(self) -> list[str]:
+        return [column.currency for column in self.columns]
+
+    def with_currencies(self, currencies: Iterable[str]) -> "Subject":
+        """Add columns that nobody is billed in yet."""
+        new = [Column(currency, 0, True) for currency in currencies if currency not in self.currencies]
+        return replace(self, columns=[*self.columns, *new])
 
 
 def following(versions: Iterable[PricingVersion], day: date) -> PricingVersion | None:
     """Return the version that comes into force next after a day."""
-    planned = [version for version in versions if version.effective_from > day]
+    planned = [each for each in versions if each.effective_from > day and not each.is_withdrawn]
     return min(planned, key=lambda version: (version.effective_from, -version.number), default=None)
 
 
@@ -124,26 +122,74 @@ def without_row(typed: Typed, number: int) -> Typed:
     return kept
 
 
+def added_currencies(typed: Typed) -> list[str]:
+    """Return the currencies that were added to the table by hand."""
+    return [code for code in dict.fromkeys(typed.get("added", "").split(",")) if is_currency(code)]
+
+
+def with_currency(typed: Typed, currency: str) -> Typed:
+    """Return what was typed with another currency in the table; it stays as it was if there is no such."""
+    return {**typed, "added": ",".join([*added_currencies(typed), currency]), "add_currency": ""}
+
+
+def with_converted(typed: Typed, source: str, target: str, factor: Decimal) -> Typed:
+    """Return what was typed with the prices of one currency times a factor as those of another.
+
+    What is no number is left out. Prices keep 12 decimals, half up.
+    """
+    converted = dict(typed)
+    for name, text in typed.items():
+        if (cell := _MONEY.fullmatch(name)) and cell[2] == source:
+            try:
+                price = EXACT.multiply(parse(text.strip(), digits=12, places=12), factor)
+            except NotANumber:
+                continue
+            converted[f"{cell[1]}-{target}"] = _price_text(round_half_up(price, 12), target)
+    return converted
+
+
 def first_typed(subject: Subject) -> Typed:
     """Return what the editor shows at first: the version that a new one would follow, or an empty bracket."""
     day, setting = subject.usual_start, subject.setting
-    version = setting.version_on(day) or subject.versions[-1] if subject.versions else None
-    typed = {"unit": setting.unit_code, "effective_from": day.isoformat(), "rows": "1", "start-1": "0"}
-    typed |= {"scheme": Scheme.PER_UNIT, "included": "0", "package_size": "1", "notation": _usual(setting.unit)}
+    standing = [version for version in subject.versions if not version.is_withdrawn]
+    version = setting.version_on(day) or standing[-1] if standing else None
+    unit = version.unit if version else setting.metric.unit
+    typed = {
+        "effective_from": day.isoformat(),
+        "rows": "1",
+        "start-1": "0",
+        "unit": unit.code,
+        "scheme": Scheme.PER_UNIT,
+    }
+    typed |= {"included": "0", "package_size": "1", "notation": _usual(unit), "aggregation": Aggregation.LATEST}
+    typed |= {"periods": Periods.SUMMED, "price_at": PriceAt.START}
     highest = ZERO
     if version is not None:
-        typed |= {name: getattr(version, name) for name in ("scheme", "notation")}
-        typed |= {name: plain(getattr(version, name)) for name in ("included", "package_size")}
-        starts = sorted({price.start for price in version.prices.all()})
-        highest = max(version.included, starts[-1], version.package_size if version.package_size != 1 else ZERO)
-        typed["rows"] = str(len(starts))
-        for price in version.prices.all():
-            number = starts.index(price.start) + 1
-            typed[f"start-{number}"] = plain(price.start)
-            typed[f"price-{number}-{price.currency}"] = _price_text(price.unit_price, price.currency)
-            if price.flat_fee:
-                typed[f"fee-{number}-{price.currency}"] = _price_text(price.flat_fee, price.currency)
-    typed["quantity"] = plain(round_half_up(highest * 5 / 4 or Decimal(25), setting.unit.places))
+        pricing = version.sheet.any
+        highest = max(pricing.included, pricing.brackets[-1].start)
+        if pricing.scheme is Scheme.PACKAGE:
+            highest = max(highest, pricing.package_size)
+        typed |= typed_sheet(version.sheet)
+    typed["quantity"] = plain(round_half_up(highest * 5 / 4 or Decimal(25), unit.places))
+    return typed
+
+
+def typed_sheet(sheet: Sheet) -> Typed:
+    """Write a price sheet as it would be typed."""
+    pricing = sheet.any
+    typed: Typed = {"unit": sheet.unit.code, "rows": str(len(pricing.brackets))}
+    typed |= {name: getattr(sheet, name) for name in ("aggregation", "periods", "price_at")}
+    typed |= {name: getattr(pricing, name) for name in ("scheme", "notation")}
+    typed |= {name: plain(getattr(pricing, name)) for name in ("included", "package_size")}
+    for currency, prices in sheet.pricings.items():
+        for number, bracket in enumerate(prices.brackets, start=1):
+            typed[f"start-{number}"] = plain(bracket.start)
+            typed[f"price-{number}-{currency}"] = _price_text(bracket.unit_price, currency)
+            if bracket.flat_fee:
+                typed[f"fee-{number}-{currency}"] = _price_text(bracket.flat_fee, currency)
+        for name, bound in (("minimum", prices.minimum), ("maximum", prices.maximum)):
+            if bound is not None:
+                typed[f"{name}-{currency}"] = _price_text(bound, currency)
     return typed
 
 

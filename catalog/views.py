@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from django.conf import settings as site
 from django.contrib import messages
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -13,32 +12,17 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from catalog import editor, metric_billing
-from catalog.forms import PricingForm
-from catalog.metric_billing import Outdated, UnitIsFixed
-from catalog.models import EnabledSpan, MetricSetting, Product, ProductPrice, Service, User
+from catalog import metric_billing
+from catalog.models import OVER, EnabledSpan, MetricSetting, Product, ProductPrice, Service
 from catalog.money import write
 from catalog.terms import Cycle
-from catalog.typed import (
-    MAX_ROWS,
-    Column,
-    Subject,
-    Typed,
-    day_words,
-    first_typed,
-    following,
-    home_first,
-    with_row,
-    without_row,
-)
+from catalog.typed import day_words, following, home_first
 from catalog.wording import short_price, terms_of_price
 from metering.access import staff
 from metering.collection import declared_metrics
 from metering.models import Metric
 from metering.providers import base
-
-#: A service in one of these states is over: nobody has it, and nothing of it is billed again.
-OVER = [Service.Status.TERMINATED, Service.Status.CANCELLED]
+from metering.units import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +40,7 @@ class MetricRow:
     """A metric of a product: its switch, and its price in one line."""
 
     metric: Metric
-    setting: MetricSetting
+    unit: Unit
     is_enabled: bool
     price: str
     terms: str
@@ -96,101 +80,13 @@ def product_metrics(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "staff/product_metrics.html", context)
 
 
-@staff("catalog.add_pricingversion")
-@require_http_methods(["GET", "HEAD", "POST"])
-def pricing(request: HttpRequest, pk: int, metric: int) -> HttpResponse:
-    """Pricing editor: write the next version. Every button but the last only shows the page anew."""
-    product = get_object_or_404(Product, pk=pk)
-    subject = _subject(product, get_object_or_404(Metric, pk=metric, provider=product.provider), timezone.localdate())
-    typed = _typed(request, subject)
-    is_saved = request.method == "POST" and not {"add", "remove", "preview"} & request.POST.keys()
-    draft = PricingForm(typed, subject, is_checked=True)
-    if draft.is_valid() and is_saved and _save(request, draft):
-        return redirect("staff_product_metrics", pk=product.pk)
-    form = draft if is_saved else PricingForm(typed, subject, is_checked=False)
-    example = editor.example(draft)
-    context = {
-        "section": "products",
-        "product": product,
-        "subject": subject,
-        "form": form,
-        "rows": editor.table(form, draft, example.currency),
-        "has_fees": any(name.startswith("fee-") and text.strip() for name, text in typed.items()),
-        "may_add": len(form.numbers) < MAX_ROWS,
-        "example": example,
-        "problems": editor.problems(draft) if is_saved else [],
-        "history": editor.history(subject),
-        "after": typed.get("after", subject.newest),
-    }
-    template = "staff/_pricing_editor.html" if "X-Partial" in request.headers else "staff/pricing.html"
-    return render(request, template, context)
-
-
-def _typed(request: HttpRequest, subject: Subject) -> Typed:
-    if request.method != "POST":
-        return first_typed(subject)
-    typed: Typed = request.POST.dict()
-    if "add" in request.POST:
-        return with_row(typed)
-    if "remove" in request.POST:
-        return without_row(typed, max(_numbers([typed["remove"]]), default=0))
-    return typed
-
-
-def _save(request: HttpRequest, draft: PricingForm) -> bool:
-    """Save a valid form and say so. False when somebody else was faster; the form then shows why."""
-    assert isinstance(request.user, User)
-    setting, after = draft.subject.setting, max(_numbers([request.POST.get("after", "")]), default=None)
-    try:
-        version = metric_billing.add_version(setting=setting, by=request.user, after=after, **draft.values)
-    except Outdated as error:
-        who = f" by {error.newest.created_by}" if error.newest.created_by else ""
-        messages.error(
-            request,
-            f"Not saved: version {error.newest.number} was saved{who} meanwhile. It is in the history below. Save "
-            f"again to make this one version {error.newest.number + 1}.",
-        )
-        draft.typed["after"] = str(error.newest.number)
-        return False
-    except UnitIsFixed:
-        draft.add_error("unit", "Another version has a price in another unit by now")
-        return False
-    words = f"Version {version.number} of the pricing of {setting.metric} is saved. It applies to terms, months "
-    words += f"and days that begin on {day_words(version.effective_from)} or later."
-    if not draft.subject.is_enabled:
-        words += f" {setting.metric} is off: it is billed once it is switched on."
-    messages.success(request, words)
-    return True
-
-
-def _subject(product: Product, metric: Metric, today: date) -> Subject:
-    settings = MetricSetting.objects.with_pricing().prefetch_related("versions__created_by")
-    setting = settings.filter(product=product, metric=metric).first()
-    if setting is None:
-        return Subject(metric_billing.new_setting(product, metric), [], _columns(product, set()), today)
-    versions = list(setting.versions.all())
-    return Subject(setting, versions, _columns(product, set(versions[-1].currencies if versions else ())), today)
-
-
-def _columns(product: Product, priced: set[str]) -> list[Column]:
-    """The currencies of a pricing: those that the product is sold in, those of the last version, the site's own."""
-    living = product.services.exclude(status__in=OVER).order_by()
-    services = dict(living.values_list("client__currency").annotate(Count("pk")))
-    sold = set(product.prices.order_by().values_list("currency", flat=True).distinct()) | services.keys()
-    columns = [
-        Column(currency, services.get(currency, 0), currency in sold or not sold)
-        for currency in sold | priced | {site.DEFAULT_CURRENCY}
-    ]
-    return sorted(columns, key=lambda column: (-column.services, not column.is_required, column.currency))
-
-
 def metric_rows(product: Product, metrics: Sequence[Metric], today: date) -> list[MetricRow]:
     """Return a row per metric, whether it was ever switched on or priced or not."""
     settings = {setting.metric_id: setting for setting in product.metric_settings.with_pricing()}
     return [
         _metric_row(settings[metric.pk], today)
         if metric.pk in settings
-        else MetricRow(metric, metric_billing.new_setting(product, metric), False, "", "")
+        else MetricRow(metric, metric.unit, False, "", "")
         for metric in metrics
     ]
 
@@ -199,19 +95,19 @@ def _metric_row(setting: MetricSetting, today: date) -> MetricRow:
     later = following(setting.versions.all(), today)
     version = setting.version_on(today) or later
     if version is None:
-        return MetricRow(setting.metric, setting, setting.is_enabled, "", "")
+        return MetricRow(setting.metric, setting.metric.unit, setting.is_enabled, "", "")
     currency = home_first(version.currencies)[0]
     pricing = version.pricing(currency)
     assert pricing is not None
-    terms = [terms_of_price(pricing, setting.unit)]
+    terms = [terms_of_price(pricing, version.unit)]
     if later is version:
         terms.append(f"from {day_words(version.effective_from)}")
     elif later is not None:
         terms.append(f"version {later.number} from {day_words(later.effective_from)}")
     if not setting.is_enabled:
         terms.append("not billed while off")
-    price = short_price(pricing, setting.unit, currency)
-    return MetricRow(setting.metric, setting, setting.is_enabled, price, "; ".join(terms))
+    price = short_price(pricing, version.unit, currency)
+    return MetricRow(setting.metric, version.unit, setting.is_enabled, price, "; ".join(terms))
 
 
 def prices_in_short(prices: QuerySet[ProductPrice]) -> tuple[list[str], str]:

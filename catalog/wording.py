@@ -1,11 +1,26 @@
 """Prices in words: the same sentences for the price list, the service page, the editor and the invoice."""
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 
+from babel.dates import format_date
+from babel.numbers import format_decimal
+
+from catalog.aggregation import Aggregation
 from catalog.money import write_price
 from catalog.pricing import Bracket, Charge, Notation, Pricing, Scheme, Step
 from metering.units import Unit
+
+#: How the quantity of a term comes about, for metrics that measure a level.
+AGGREGATIONS = {
+    Aggregation.LATEST: "last value",
+    Aggregation.PEAK: "peak",
+    Aggregation.MEAN: "mean of the days",
+    Aggregation.TIME_WEIGHTED: "time-weighted mean",
+    Aggregation.P95: "95th percentile",
+    Aggregation.DAYS: "sum of the days over the days of the term",
+}
 
 
 def price_sentence(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> str:
@@ -87,7 +102,7 @@ def charge_sentence(pricing: Pricing, charge: Charge, unit: Unit, currency: str,
     """Say how an amount came about: `16.37 GB, 10 included, 6.37 at $1.00`."""
     used = unit.write(charge.quantity, locale=locale)
     steps = [step for step in charge.steps if step.end is not None]
-    bounds = [step for step in charge.steps if step.end is None]
+    adjusted = [step for step in charge.steps if step.end is None]
     if not charge.quantity:
         text = f"{used}, nothing used"
     elif not steps:
@@ -96,9 +111,43 @@ def charge_sentence(pricing: Pricing, charge: Charge, unit: Unit, currency: str,
         included = f"{unit.number(pricing.included, locale=locale)} included, " if pricing.included else ""
         clauses = ", ".join(_clause(pricing, step, unit, currency, locale) for step in steps)
         text = f"{used}: {included}{clauses}"
-    if bounds:
-        text += "; raised to the minimum charge" if bounds[0].amount > 0 else "; cut to the maximum charge"
+    for step in adjusted:
+        text += f"; {_adjustment(pricing, step, currency, locale)}"
     return text
+
+
+def _adjustment(pricing: Pricing, step: Step, currency: str, locale: str) -> str:
+    if step.is_discount:
+        return f"less {percent(pricing.discount, locale)} discount"
+    if step.amount > 0:
+        assert pricing.minimum is not None
+        return f"raised to the minimum charge of {write_price(pricing.minimum, currency, locale=locale)}"
+    assert pricing.maximum is not None
+    return f"cut to the maximum charge of {write_price(pricing.maximum, currency, locale=locale)}"
+
+
+def percent(share: Decimal, locale: str = "en") -> str:
+    """Write a number of percent: `12.5 %`."""
+    return f"{format_decimal(share, format='#,##0.######', locale=locale)} %"
+
+
+def agreement(
+    *,
+    included: str,
+    has_own_prices: bool,
+    discount: Decimal,
+    start: date,
+    end: date | None,
+    reason: str,
+    locale: str = "en",
+) -> str:
+    """Say what was agreed for one service: `agreed for this service from 1 December 2026: 20 GB included (trial)`."""
+    until = f" until {format_date(end - timedelta(days=1), 'd MMMM y', locale=locale)}" if end else ""
+    what = [f"{included} included"] if included else []
+    what += ["its own prices"] if has_own_prices else []
+    what += [f"{percent(discount, locale)} discount"] if discount else []
+    since = format_date(start, "d MMMM y", locale=locale)
+    return f"agreed for this service from {since}{until}: {_and(what)} ({reason})"
 
 
 def bracket_ranges(pricing: Pricing, unit: Unit, locale: str = "en") -> list[str]:
@@ -144,6 +193,9 @@ def charge_rows(
     for step in charge.steps:
         amount = write_price(abs(step.amount), currency, locale=locale)
         if step.end is None:
+            if step.is_discount:
+                rows.append((f"{percent(pricing.discount, locale)} discount", "", "", f"\N{MINUS SIGN}{amount}"))
+                continue
             rise = ("Up to the minimum charge", "", "", amount)
             cut = ("Down to the maximum charge", "", "", f"\N{MINUS SIGN}{amount}")
             rows.append(rise if step.amount > 0 else cut)

@@ -1,6 +1,7 @@
 """Rating: what there is to bill of a service becomes the lines of a document, still on paper only."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -8,15 +9,16 @@ from typing import Any
 
 from babel.dates import format_date
 
-from catalog.models import MetricSetting, PricingVersion, ProductPrice, Service
+from catalog.aggregation import Aggregation
+from catalog.in_force import InForce
+from catalog.models import MetricSetting, ProductPrice, Service
 from catalog.money import round_amount
-from catalog.pricing import Charge, Pricing, PricingError, rate
-from catalog.quote import step_json
+from catalog.pricing import Charge, Pricing, PricingError, added
+from catalog.quote import as_quoted, step_json
 from catalog.terms import Cycle, term
-from catalog.wording import charge_sentence
+from catalog.wording import AGGREGATIONS, charge_sentence
 from invoicing.models import MAX_AMOUNT, Line
 from invoicing.unbilled import Billable, Item, Unbilled, Waiting
-from metering.decimals import plain
 from metering.periods import month
 from metering.providers.base import MetricType
 
@@ -38,6 +40,7 @@ class DraftLine:
     exact: Decimal
     amount: Decimal
     setting: MetricSetting | None = None
+    in_force: InForce | None = None
     quantity: Decimal | None = None
     unit: dict[str, Any] | None = None
     pricing: dict[str, Any] | None = None
@@ -94,69 +97,92 @@ def _usage_lines(service: Service, unbilled: Unbilled) -> list[DraftLine]:
 
 
 def _usage_line(service: Service, billable: Billable) -> DraftLine:
-    setting, version, items = billable.setting, billable.version, billable.items
-    pricing, charge = _rated(service, billable)
-    detail = charge_sentence(pricing, charge, setting.unit, service.currency)
-    if billable.missing:
-        names = ", ".join(format_date(period.start, "MMMM y", locale="en") for period in billable.missing)
-        detail += f"; nothing was recorded for {names}, which counts as none"
+    setting, in_force, items = billable.setting, billable.in_force, billable.items
+    pricing, charges = _rated(service, billable)
+    charge = added(charges)
     return DraftLine(
         kind=Line.Kind.USAGE,
         service=service,
         setting=setting,
-        title=_title(setting, items),
-        detail=detail,
+        in_force=in_force,
+        title=_title(setting, in_force, items),
+        detail=_detail(billable, pricing, charges, service.currency),
         start=items[0].start,
         end=items[-1].end,
         quantity=charge.quantity,
-        unit=setting.unit.as_json(),
-        pricing=pricing_json(version, pricing, service.currency),
-        steps=[step_json(step) for step in charge.steps],
+        unit=in_force.unit.as_json(),
+        pricing=pricing_json(in_force, pricing, service.currency),
+        steps=list(_steps(billable, charges)),
         items=items,
         exact=charge.amount,
         amount=round_amount(charge.amount, service.currency),
     )
 
 
-def _rated(service: Service, billable: Billable) -> tuple[Pricing, Charge]:
+def _rated(service: Service, billable: Billable) -> tuple[Pricing, list[Charge]]:
     try:
-        pricing = billable.version.pricing(service.currency)
+        pricing = billable.in_force.pricing(service.currency)
         if pricing is None:
             raise CannotBill(
                 f"No price in {service.currency} for {billable.setting.metric} of {service.product}. Add a version of "
                 f"its pricing that has one, in force from {billable.items[0].start} or before."
             )
-        charge = rate(pricing, billable.quantity)
+        charges = billable.charges(pricing)
     except PricingError as error:
         raise CannotBill(f"{billable.setting.metric} of {service.product} cannot be rated: {error}.") from error
-    if charge.amount > MAX_AMOUNT:
-        raise CannotBill(f"{billable.setting.metric} comes to {charge.amount:.3E}, more than any invoice may state.")
-    return pricing, charge
+    if (total := added(charges).amount) > MAX_AMOUNT:
+        raise CannotBill(f"{billable.setting.metric} comes to {total:.3E}, more than any invoice may state.")
+    return pricing, charges
 
 
-def pricing_json(version: PricingVersion, pricing: Pricing, currency: str) -> dict[str, Any]:
-    """The prices as they are frozen on a line; the keys are those of `quote`."""
-    return {
+def _detail(billable: Billable, pricing: Pricing, charges: list[Charge], currency: str) -> str:
+    """Say how the amount came about; of many periods that are rated by themselves, the steps say it."""
+    unit = billable.in_force.unit
+    if len(charges) == 1:
+        detail = charge_sentence(pricing, charges[0], unit, currency)
+    else:
+        detail = f"{unit.write(added(charges).quantity)} in {len(charges)} periods, each rated by itself"
+    if billable.missing:
+        names = ", ".join(format_date(period.start, "MMMM y", locale="en") for period in billable.missing)
+        detail += f"; nothing was recorded for {names}, which counts as none"
+    if billable.in_force.override is not None:
+        detail += f"; {billable.in_force.override.sentence}"
+    return detail
+
+
+def _steps(billable: Billable, charges: list[Charge]) -> Iterator[dict[str, Any]]:
+    """The steps of all charges; where each period is rated by itself, they name its first day."""
+    for item, charge in zip(billable.items, charges, strict=False):
+        for step in charge.steps:
+            yield {"period": str(item.start), **step_json(step)} if len(charges) > 1 else step_json(step)
+
+
+def pricing_json(in_force: InForce, pricing: Pricing, currency: str) -> dict[str, Any]:
+    """The prices as they are frozen on a line; the keys of the pricing are those of `quote`."""
+    version, override = in_force.version, in_force.override
+    frozen: dict[str, Any] = {
         "version": version.number,
         "effective_from": str(version.effective_from),
-        "scheme": pricing.scheme,
-        "notation": pricing.notation,
-        "included": plain(pricing.included),
-        "package_size": plain(pricing.package_size),
+        "aggregation": version.aggregation,
+        "periods": version.periods,
+        "price_at": version.price_at,
         "currency": currency,
-        "brackets": [
-            {
-                "start": plain(bracket.start),
-                "unit_price": plain(bracket.unit_price),
-                "flat_fee": plain(bracket.flat_fee),
-            }
-            for bracket in pricing.brackets
-        ],
+        **as_quoted(pricing),
     }
+    if override is not None:
+        frozen["override"] = {
+            "start": str(override.start),
+            "end": str(override.end) if override.end else None,
+            "reason": override.reason,
+        }
+    return frozen
 
 
-def _title(setting: MetricSetting, items: list[Item]) -> str:
+def _title(setting: MetricSetting, in_force: InForce, items: list[Item]) -> str:
     name, metric = setting.metric.display_name, setting.metric
+    if metric.type == MetricType.SNAPSHOT and in_force.version.aggregation != Aggregation.LATEST:
+        how = AGGREGATIONS[Aggregation(in_force.version.aggregation)]
+        return f"{name}, {how}, {span_words(items[0].start, items[0].end)}"
     if metric.type == MetricType.SNAPSHOT:
         return f"{name}, measured on {format_date(items[0].measured_on, 'd MMMM y', locale='en')}"
     start, end = items[0].start, items[-1].end

@@ -15,6 +15,7 @@ from django.db import connection
 from catalog.models import Client
 from invoicing.drafts import Draft
 from invoicing.models import BilledPeriod, Invoice, Line, Run
+from metering.decimals import plain
 
 
 @dataclass(slots=True)
@@ -110,8 +111,8 @@ _invoice_columns = (
     *("seller", "buyer", "created_at"),
 )
 _line_columns = (
-    *("id", "invoice_id", "position", "kind", "service_id", "setting_id", "title", "detail", "start", "end"),
-    *("quantity", "unit", "pricing", "steps", "exact", "amount"),
+    *("id", "invoice_id", "position", "kind", "service_id", "setting_id", "version_id", "override_id"),
+    *("title", "detail", "start", "end", "quantity", "unit", "pricing", "steps", "levels", "exact", "amount"),
 )
 
 
@@ -129,12 +130,16 @@ def _invoice_row(document: Document, issued_on: date, at: datetime, run: Run | N
 def _line_rows(document: Document) -> Iterable[tuple[Any, ...]]:
     lines = [line for draft in document.drafts for line in draft.lines]
     for position, line in enumerate(lines, start=1):
+        in_force = line.in_force
+        levels = [[str(day), plain(value)] for item in line.items for day, value in item.levels]
         yield (
             *(line.id, document.id, position, line.kind, line.service.pk, line.setting.pk if line.setting else None),
+            in_force.version.pk if in_force else None,
+            in_force.override.pk if in_force and in_force.override else None,
             *(line.title, line.detail, line.start, line.end, line.quantity),
             None if line.unit is None else json.dumps(line.unit),
             None if line.pricing is None else json.dumps(line.pricing),
-            *(json.dumps(line.steps), line.exact, line.amount),
+            *(json.dumps(line.steps), json.dumps(levels) if levels else None, line.exact, line.amount),
         )
 
 

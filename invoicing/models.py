@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
-from catalog.models import Client, MetricSetting, Service, User
+from catalog.models import Client, MetricSetting, Override, PricingVersion, Service, User
 from catalog.pricing import MAX_PRICE
 from catalog.spans import Span
 
@@ -113,6 +113,8 @@ class Line(models.Model):
     kind = models.CharField(max_length=10, choices=Kind.choices)
     service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="lines")
     setting = models.ForeignKey(MetricSetting, null=True, on_delete=models.PROTECT, related_name="+")
+    version = models.ForeignKey(PricingVersion, null=True, on_delete=models.PROTECT, related_name="lines")
+    override = models.ForeignKey(Override, null=True, on_delete=models.PROTECT, related_name="lines")
     title = models.CharField(max_length=300)
     detail = models.TextField(blank=True)
     start = models.DateField()
@@ -121,6 +123,7 @@ class Line(models.Model):
     unit = models.JSONField(null=True)
     pricing = models.JSONField(null=True, help_text="The prices as they were.")
     steps = models.JSONField(default=list)
+    levels = models.JSONField(null=True, help_text="The days of a level that was aggregated, in the base of its unit.")
     exact = models.DecimalField(max_digits=44, decimal_places=24)
     amount = models.DecimalField(max_digits=16, decimal_places=4)
 

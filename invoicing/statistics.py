@@ -11,9 +11,10 @@ from decimal import Decimal
 from django.conf import settings as site
 from django.db.models import Min, Q, Sum
 
-from catalog.models import MetricSetting, PricingVersion, Service
+from catalog.in_force import InForce, choose, overrides_of
+from catalog.models import MetricSetting, Override, Service
 from catalog.money import round_amount
-from catalog.pricing import Charge, Pricing, PricingError, rate
+from catalog.pricing import Charge, Pricing, PricingError, added, rate
 from catalog.wording import charge_sentence, price_sentence, ranges
 from invoicing import unbilled
 from invoicing.billing import Catalog
@@ -46,7 +47,7 @@ class Statistics:
     quantity: Decimal | None = None
     since: date | None = None
     limit: Decimal | None = None
-    version: PricingVersion | None = None
+    in_force: InForce | None = None
     pricing: Pricing | None = None
     charges: list[Charge] = field(default_factory=list)
     #: What it would cost if it were billed: it is off, or was switched on or priced after the term began.
@@ -59,6 +60,11 @@ class Statistics:
         if not self.charges:
             return None
         return sum((round_amount(charge.amount, self.currency) for charge in self.charges), Decimal(0))
+
+    @property
+    def agreed(self) -> str:
+        """What was agreed for this service, in a sentence."""
+        return self.in_force.override.sentence if self.in_force and self.in_force.override else ""
 
     @property
     def unbilled_amount(self) -> Decimal | None:
@@ -144,11 +150,14 @@ def of_service(service: Service, *, at: datetime) -> list[Statistics]:
     today = at.astimezone(service.tenant.server.zone).date() if service.tenant else at.date()
     found = _unbilled([service], today)[service.pk]
     statistics = []
+    overrides = overrides_of([service.pk])
     for metric in metrics:
         setting, latest = settings.get(metric.pk), rows.get(metric.pk)
-        one = Statistics(metric, setting.unit if setting else metric.unit, service.currency, setting, latest=latest)
+        one = Statistics(metric, metric.unit, service.currency, setting, latest=latest)
+        if setting is not None:
+            _set_prices(one, setting, overrides.get((service.pk, setting.pk), []), found, today)
         _fill(one, latest, sums.get(metric.pk), at)
-        _price(one, found, today)
+        _charge(one, found)
         statistics.append(one)
     return statistics
 
@@ -167,9 +176,9 @@ def charges_so_far(services: Sequence[Service], *, today: date) -> dict[int, Dec
     for service in services:
         try:
             amounts = [
-                round_amount(rate(pricing, billable.quantity).amount, service.currency)
+                round_amount(added(billable.charges(pricing)).amount, service.currency)
                 for billable in found[service.pk].billable
-                if (pricing := _pricing(billable.version, service.currency)) is not None
+                if (pricing := _pricing(billable.in_force, service.currency)) is not None
             ]
         except PricingError:
             continue
@@ -220,28 +229,35 @@ def _fill(one: Statistics, latest: Latest | None, used: tuple[Decimal, date] | N
         one.quantity = one.unit.from_base(total)
 
 
-def _price(one: Statistics, found: unbilled.Unbilled, today: date) -> None:
-    if one.setting is None:
-        return
-    one.is_enabled = one.setting.is_enabled
-    billable = [group for group in found.billable if group.setting.pk == one.setting.pk]
-    one.version = billable[-1].version if billable else one.setting.version_on(today)
-    if one.version is None:
-        return
-    one.pricing = _pricing(one.version, one.currency)
-    one.has_no_price = one.pricing is None
-    quantities = [(_pricing(group.version, one.currency), group.quantity) for group in billable]
+def _set_prices(
+    one: Statistics, setting: MetricSetting, overrides: list[Override], found: unbilled.Unbilled, today: date
+) -> None:
+    one.is_enabled = setting.is_enabled
+    billable = [group for group in found.billable if group.setting.pk == setting.pk]
+    one.in_force = billable[-1].in_force if billable else choose(setting, overrides, began=today)
+    if one.in_force is not None:
+        one.unit = one.in_force.unit
+        one.pricing = _pricing(one.in_force, one.currency)
+        one.has_no_price = one.pricing is None
+
+
+def _charge(one: Statistics, found: unbilled.Unbilled) -> None:
+    billable = [group for group in found.billable if one.setting and group.setting.pk == one.setting.pk]
     try:
-        one.charges = [rate(pricing, quantity) for pricing, quantity in quantities if pricing is not None]
+        one.charges = [
+            added(group.charges(pricing))
+            for group in billable
+            if (pricing := _pricing(group.in_force, one.currency)) is not None
+        ]
         if not billable and one.pricing is not None and one.quantity is not None:
             one.unbilled = rate(one.pricing, one.quantity)
     except PricingError:
         one.charges = []
 
 
-def _pricing(version: PricingVersion, currency: str) -> Pricing | None:
+def _pricing(in_force: InForce, currency: str) -> Pricing | None:
     try:
-        return version.pricing(currency)
+        return in_force.pricing(currency)
     except PricingError:
         return None
 

@@ -16,7 +16,10 @@ from math import ceil
 from django.conf import settings as site
 from django.db.models import Exists, OuterRef, QuerySet
 
-from catalog.models import MetricSetting, PricingVersion, Service
+from catalog.aggregation import Aggregation, Level, aggregate
+from catalog.in_force import InForce, choose, overrides_of
+from catalog.models import MetricSetting, Override, Service
+from catalog.pricing import Charge, Pricing, rate
 from catalog.spans import covered
 from catalog.terms import Cycle, term
 from invoicing.models import BilledPeriod, Deferral, InvoicingSpan
@@ -27,12 +30,16 @@ from metering.providers.base import MetricType
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """The usage of one period, in the base of its unit, with the day that it was measured on."""
+    """The usage of one period, in the base of its unit, with the day that it was measured on.
+
+    `levels` are the days that an aggregated level comes from.
+    """
 
     start: date
     end: date
     measured_on: date
     value: Decimal
+    levels: tuple[Level, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +54,24 @@ class Waiting:
 
 @dataclass
 class Billable:
-    """Periods of one metric that are priced by one version, and rated together."""
+    """Periods of one metric that have the same prices and make one line."""
 
     setting: MetricSetting
-    version: PricingVersion
+    in_force: InForce
     items: list[Item]
     missing: list[Period] = field(default_factory=list)
 
     @property
-    def quantity(self) -> Decimal:
-        """Their sum, in the unit that the product prices."""
-        return self.setting.unit.from_base(sum((item.value for item in self.items), Decimal(0)))
+    def quantities(self) -> list[Decimal]:
+        """What is rated, in the unit of the prices: the sum of the periods, or each of them."""
+        from_base = self.in_force.unit.from_base
+        if self.in_force.rates_each_period:
+            return [from_base(item.value) for item in self.items]
+        return [from_base(sum((item.value for item in self.items), Decimal(0)))]
+
+    def charges(self, pricing: Pricing) -> list[Charge]:
+        """Rate each of the quantities. Raises PricingError."""
+        return [rate(pricing, quantity) for quantity in self.quantities]
 
 
 @dataclass
@@ -70,10 +84,14 @@ class Unbilled:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Up to where a service is billed: the term that closes, and whether the open period counts too."""
+    """Up to where a service is billed: the term that closes, and whether the open period counts too.
+
+    `days` is the length of the whole term, of which `term` may be the part that is over.
+    """
 
     service: Service
     term: Period | None
+    days: int
     until: date
     is_final: bool = False
 
@@ -82,30 +100,38 @@ class Cut:
         assert self.service.tenant_id is not None  # only metered services are asked
         return self.service.tenant_id
 
+    @property
+    def invoiced(self) -> date:
+        """The day of the invoice: of the renewal, however late its run, or the last one of the service."""
+        return self.until - timedelta(days=1) if self.is_final else self.until
+
 
 def of_renewal(service: Service) -> Cut:
     """Bill what closed before the term that is due."""
     number, due = service.next_term, service.next_due_on
     assert due is not None
     closing = term(service.anchor, Cycle(service.cycle), number - 1) if number else None
-    return Cut(service, closing, due)
+    return Cut(service, closing, closing.days if closing else 0, due)
 
 
 def of_termination(service: Service, on: date) -> Cut:
     """Bill everything to date. A term that would only begin on that day has no level to bill."""
     current = term(service.anchor, Cycle(service.cycle), max(service.next_term - 1, 0))
     closing = Period(current.start, on) if current.start < on else None
-    return Cut(service, closing, on + timedelta(days=1), is_final=True)
+    return Cut(service, closing, current.days, on + timedelta(days=1), is_final=True)
 
 
 def to_date(service: Service, on: date) -> Cut:
     """What would be billed if everything were billed today: the level counts on the first day of a term too."""
     current = term(service.anchor, Cycle(service.cycle), max(service.next_term - 1, 0))
-    return Cut(service, Period(current.start, max(on, current.start) + timedelta(days=1)), on + timedelta(days=1), True)
+    tomorrow = on + timedelta(days=1)
+    return Cut(
+        service, Period(current.start, max(tomorrow, current.start + timedelta(days=1))), current.days, tomorrow, True
+    )
 
 
 def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dict[int, Unbilled]:
-    """Return what there is to bill of each service, by its id, in five queries for any number of them.
+    """Return what there is to bill of each service, by its id, in seven queries for any number of them.
 
     `settings` holds the metric settings of each product, fetched `with_pricing`.
     """
@@ -115,11 +141,13 @@ def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dic
     waited = _waited(metered)
     usage = _usage(metered, settings, waited)
     collected = _collected(metered)
+    overrides = overrides_of([cut.service.pk for cut in metered])
     for cut in metered:
         for setting in settings.get(cut.service.product_id, ()):
             key = (cut.tenant_id, setting.metric_id)
             rows = usage.get(key, [])
-            judge = _Judge(cut, setting, spans, waited, collected.get(key))
+            agreed = overrides.get((cut.service.pk, setting.pk), [])
+            judge = _Judge(cut, setting, agreed, spans, waited, collected.get(key))
             judge.decide(rows, found[cut.service.pk])
     return found
 
@@ -131,12 +159,14 @@ class _Judge:
         self,
         cut: Cut,
         setting: MetricSetting,
+        overrides: list[Override],
         spans: list[InvoicingSpan],
         waited: Mapping[tuple[int, int], dict[date, date]],
         collected_at: datetime | None,
     ) -> None:
         self.cut = cut
         self.setting = setting
+        self.overrides = overrides
         self.spans = spans
         self.waited = waited.get((cut.service.pk, setting.pk), {})
         self.collected_at = collected_at
@@ -144,16 +174,20 @@ class _Judge:
     def decide(self, rows: list[Item], unbilled: Unbilled) -> None:
         if not self.is_on(self.cut.until - timedelta(days=1)):
             return
-        by_version: dict[int, Billable] = {}
-        for item in self.totals(rows, unbilled) if self.setting.metric.adds_up else self.levels(rows, unbilled):
-            version = self.setting.version_on(item.start)
-            if version is not None:
-                # Totals of one version are summed and rated once; each level is rated by itself.
-                key = version.pk if self.setting.metric.adds_up else -len(by_version)
-                by_version.setdefault(key, Billable(self.setting, version, [])).items.append(item)
-        if by_version:
-            next(iter(by_version.values())).missing.extend(self.missing(rows))
-        unbilled.billable.extend(by_version.values())
+        billable: dict[object, Billable] = {}
+        adds_up = self.setting.metric.adds_up
+        for item in self.totals(rows, unbilled) if adds_up else self.levels(rows, unbilled):
+            in_force = self.in_force(item.start)
+            assert in_force is not None  # or there would be no item
+            # Totals of the same prices make one line; each level is a line by itself.
+            key = in_force.key if adds_up else item.start
+            billable.setdefault(key, Billable(self.setting, in_force, [])).items.append(item)
+        if billable:
+            next(iter(billable.values())).missing.extend(self.missing(rows))
+        unbilled.billable.extend(billable.values())
+
+    def in_force(self, began: date) -> InForce | None:
+        return choose(self.setting, self.overrides, began=began, invoiced=self.cut.invoiced)
 
     def is_on(self, day: date) -> bool:
         return self.setting.was_enabled(day) and covered(self.spans, day)
@@ -167,7 +201,7 @@ class _Judge:
         for row in rows:
             if (row.start if self.cut.is_final else row.end - timedelta(days=1)) >= self.cut.until:
                 continue  # still open, or after the end
-            if self.setting.version_on(row.start) is None or not self.was_on(row.start, min(row.end, self.cut.until)):
+            if self.in_force(row.start) is None or not self.was_on(row.start, min(row.end, self.cut.until)):
                 continue
             if self.cut.is_final or self.was_read_after(row.end) or row.start in self.waited:
                 yield row
@@ -181,17 +215,19 @@ class _Judge:
         return self.collected_at is not None and self.collected_at >= Period(end - timedelta(days=1), end).ends_at(zone)
 
     def levels(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
-        terms = [(Period(start, end), True) for start, end in sorted(self.waited.items())]
-        if self.cut.term is not None:
-            terms.append((self.cut.term, False))
-        for period, has_waited in terms:
-            if self.setting.version_on(period.start) is None or not self.was_on(period.start, period.end):
+        terms = [(Period(start, end), None) for start, end in sorted(self.waited.items())]
+        for period, days in [*terms, (self.cut.term, self.cut.days)]:
+            in_force = self.in_force(period.start) if period else None
+            if period is None or in_force is None or not self.was_on(period.start, period.end):
                 continue
+            has_waited = days is None
+            how = Aggregation(in_force.version.aggregation)
             # Only what was measured during the term, or on the day it ends: nothing is charged on a guess.
-            measured = [row for row in rows if period.start <= row.start <= period.end]
+            last = period.end if how is Aggregation.LATEST else period.end - timedelta(days=1)
+            measured = [row for row in rows if period.start <= row.start <= last]
             row = measured[-1] if measured else None
             if row is not None and (self.cut.is_final or has_waited or self.is_fresh(row, period)):
-                yield Item(period.start, period.end, row.start, row.value)
+                yield _level(how, measured, period, days or period.days)
             elif not self.cut.is_final and not has_waited:
                 since = f"not measured since {row.start}" if row else "not collected yet"
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
@@ -211,6 +247,15 @@ class _Judge:
                 found.append(period)
             period = month(period.end)
         return found
+
+
+def _level(how: Aggregation, rows: list[Item], term: Period, days: int) -> Item:
+    """Return the usage of a term, from the levels that were measured in it."""
+    last = rows[-1]
+    if how is Aggregation.LATEST:
+        return Item(term.start, term.end, last.start, last.value)
+    levels = tuple((row.start, row.value) for row in rows)
+    return Item(term.start, term.end, last.start, aggregate(how, levels, term, days), levels)
 
 
 def _usage(

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+from django.utils.text import slugify
+
 from catalog.models import (
     BracketPrice,
     Client,
@@ -127,7 +129,7 @@ def a_client(name: str = "Lindqvist & Moe", currency: str = "USD", users: tuple[
 
 
 def a_product(name: str = "Business Web", provider: str = "panel", price: str = "24", currency: str = "USD") -> Product:
-    product, _ = Product.objects.get_or_create(name=name, defaults={"provider": provider})
+    product, _ = Product.objects.get_or_create(name=name, defaults={"provider": provider, "slug": slugify(name)})
     for cycle in Cycle:
         ProductPrice.objects.get_or_create(
             product=product, cycle=cycle, currency=currency, defaults={"amount": Decimal(price)}
@@ -136,9 +138,7 @@ def a_product(name: str = "Business Web", provider: str = "panel", price: str = 
 
 
 def a_setting(product: Product, declared: base.Metric = DISK, enabled_from: str | None = "2020-01-01") -> MetricSetting:
-    setting, _ = MetricSetting.objects.get_or_create(
-        product=product, metric=a_metric(declared), defaults={"unit_code": declared.unit.code}
-    )
+    setting, _ = MetricSetting.objects.get_or_create(product=product, metric=a_metric(declared))
     if enabled_from:
         EnabledSpan.objects.create(setting=setting, start=date.fromisoformat(enabled_from))
     return setting
@@ -152,6 +152,7 @@ def priced(
     included: str = "0",
     currency: str = "USD",
     effective_from: str = "2020-01-01",
+    **values: Any,
 ) -> PricingVersion:
     """Give a setting a version of pricing with these (start, unit price) brackets."""
     version = PricingVersion.objects.create(
@@ -161,6 +162,7 @@ def priced(
         scheme=scheme,
         notation=notation,
         included=Decimal(included),
+        **{"unit_code": setting.metric.unit.code, **values},
     )
     BracketPrice.objects.bulk_create(
         BracketPrice(version=version, currency=currency, start=Decimal(start), unit_price=Decimal(price))

@@ -116,7 +116,7 @@ def test_the_setting_is_made_when_it_is_first_switched_on(product):
     switch(setting=new_setting(product, metric), on=True, day=MARCH)
     switch(setting=new_setting(product, metric), on=True, day=MARCH)
     setting = MetricSetting.objects.get()
-    assert (setting.product, setting.metric, setting.unit_code) == (product, metric, "GB")
+    assert (setting.product, setting.metric) == (product, metric)
     assert spans(setting) == [(MARCH, None)]
 
 

@@ -41,7 +41,7 @@ def a_prometheus(url):
 
 def enabled_and_priced(product: Product) -> MetricSetting:
     (metric,) = collection.declared_metrics("prometheus")
-    setting = MetricSetting.objects.create(product=product, metric=metric, unit_code="mailboxes")
+    setting = MetricSetting.objects.create(product=product, metric=metric)
     setting.enabled_spans.create(start="2020-01-01")
     priced(setting, ("0", "2"), ("10", "1"), ("20", "0.50"))
     return setting
