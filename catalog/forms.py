@@ -14,6 +14,7 @@ from catalog.pricing import ONE, ZERO, Bracket, Notation, Pricing, PricingError,
 from catalog.sheet import Sheet
 from catalog.typed import Subject, Typed, day_words, row_count
 from metering.decimals import NotANumber, parse, plain
+from metering.providers.base import MetricType
 from metering.units import alike, find
 
 NOT_PLAIN = "Not a plain number"
@@ -195,6 +196,12 @@ class PricingForm(forms.Form):
     @property
     def above_words(self) -> str:
         return f"10 {self.unit_name} are still at the old price. Usual for GB and hours."
+
+    @property
+    def each_words(self) -> str:
+        kind = self.subject.setting.metric.type
+        period = "month" if kind == MetricType.MONTH else "day"
+        return f"Every {period} is rated on its own, with its own quantity included; the line adds them up."
 
     @property
     def sheet(self) -> Sheet:

@@ -13,6 +13,7 @@ from catalog import affected, editor, metric_billing
 from catalog.forms import NumberField, PricingForm
 from catalog.metric_billing import CannotBackdate, CannotWithdraw, Outdated
 from catalog.models import OVER, MetricSetting, PricingVersion, Product, User
+from catalog.money import is_currency
 from catalog.typed import (
     MAX_ROWS,
     Column,
@@ -32,6 +33,12 @@ from metering.models import Metric
 
 #: Buttons that change or show what was typed, and save nothing.
 _HARMLESS = {"add", "remove", "add_currency_button", "convert", "copy", "preview"}
+#: Currencies that may be added to the table; each is four fields a row.
+MAX_ADDED = 8
+
+
+class NothingCopied(Exception):
+    """A currency cannot be added, or prices not be taken over. The message says why."""
 
 
 @staff("catalog.add_pricingversion")
@@ -44,7 +51,7 @@ def pricing(request: HttpRequest, pk: int, metric: int) -> HttpResponse:
         return redirect("staff_product_metrics", pk=pk)
     return render(
         request,
-        "staff/_pricing_editor.html" if "X-Partial" in request.headers else "staff/pricing.html",
+        "staff/_pricing_live.html" if "X-Partial" in request.headers else "staff/pricing.html",
         _page(draft, is_saved=is_saved),
     )
 
@@ -78,7 +85,10 @@ def posted_draft(request: HttpRequest, pk: int, metric: int) -> PricingForm:
     product = get_object_or_404(Product, pk=pk)
     assert isinstance(request.user, User)
     subject = subject_of(product, get_object_or_404(Metric, pk=metric, provider=product.provider), request.user)
-    typed = _typed(request, subject)
+    try:
+        typed = _typed(request, subject)
+    except NothingCopied as error:
+        typed = {**request.POST.dict(), "copy_error": str(error)}
     return PricingForm(typed, subject.with_currencies(added_currencies(typed)), is_checked=True)
 
 
@@ -112,6 +122,7 @@ def _page(draft: PricingForm, *, is_saved: bool) -> dict[str, object]:
         "may_add": len(form.numbers) < MAX_ROWS,
         "added": ",".join(added_currencies(typed)),
         "sources": copy_sources(subject),
+        "copy_error": typed.get("copy_error", ""),
         "example": example,
         "cautions": editor.cautions_of(draft),
         "curve": editor.curve_of(draft),
@@ -132,32 +143,41 @@ def _typed(request: HttpRequest, subject: Subject) -> Typed:
     if "remove" in request.POST:
         return without_row(typed, int(typed["remove"]) if typed["remove"] in map(str, range(1, MAX_ROWS + 1)) else 0)
     if "add_currency_button" in request.POST:
-        return with_currency(typed, typed.get("add_currency", "").strip().upper())
+        return _with_currency(typed)
     if "convert" in request.POST:
-        return _converted(request, typed)
+        return _converted(typed)
     if "copy" in request.POST:
-        return _copied(request, typed, subject)
+        return _copied(typed, subject)
     return typed
 
 
-def _converted(request: HttpRequest, typed: Typed) -> Typed:
+def _with_currency(typed: Typed) -> Typed:
+    code = typed.get("add_currency", "").strip().upper()
+    if not is_currency(code):
+        raise NothingCopied(f"{code or 'Nothing'} is not a currency of ISO 4217. Enter a code such as GBP.")
+    if len(added_currencies(typed)) >= MAX_ADDED:
+        raise NothingCopied(f"There is no room for more than {MAX_ADDED} added currencies.")
+    return with_currency(typed, code)
+
+
+def _converted(typed: Typed) -> Typed:
     try:
         factor = NumberField(places=6, digits=6).clean(typed.get("factor", ""))
     except ValidationError:
         factor = None
     if not factor:
-        messages.error(request, "Nothing was copied: the factor must be a plain number above 0, such as 0.95.")
-        return typed
+        raise NothingCopied("Nothing was copied: the factor must be a plain number above 0, such as 0.95.")
+    if typed.get("convert_from") == typed.get("convert_to"):
+        raise NothingCopied("Nothing was copied: choose two different currencies.")
     return with_converted(typed, typed.get("convert_from", ""), typed.get("convert_to", ""), factor)
 
 
-def _copied(request: HttpRequest, typed: Typed, subject: Subject) -> Typed:
+def _copied(typed: Typed, subject: Subject) -> Typed:
     """Put the prices of another product into the table; what is about this version stays as it was typed."""
     source = next((each for each in copy_sources(subject) if str(each.pk) == typed.get("copy_from")), None)
     version = source.version_on(subject.today) if source else None
     if version is None:
-        messages.error(request, "Nothing was copied: choose a product to copy prices from.")
-        return typed
+        raise NothingCopied("Nothing was copied: choose a product to copy prices from.")
     about = ("after", "effective_from", "reason", "quantity", "currency", "csrfmiddlewaretoken")
     sheet = version.sheet
     kept = {name: typed[name] for name in about if name in typed}

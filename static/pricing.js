@@ -41,16 +41,18 @@
 
   async function redraw(button) {
     const brackets = document.getElementById("brackets");
-    const [isNew, number] = [button.name === "add", Number(button.value)];
+    const [isRow, isNew, number] = [["add", "remove"].includes(button.name), button.name === "add", Number(button.value)];
     brackets.inert = true;
     try {
       const page = await drawn(button);
       const fresh = page.getElementById("brackets");
-      fresh.querySelector("details").open = brackets.querySelector("details").open;
+      const open = [...brackets.querySelectorAll("details")].map((more) => more.open);
+      fresh.querySelectorAll("details").forEach((more, place) => (more.open = open[place] ?? more.open));
       brackets.replaceWith(fresh);
       takeOver(page);
       const starts = [...fresh.querySelectorAll("[name^=start-]")];
-      starts[isNew ? starts.length - 1 : Math.min(number, starts.length) - 1]?.focus();
+      if (!isRow) fresh.querySelector(`[name=${button.name}]`)?.focus();
+      else starts[isNew ? starts.length - 1 : Math.min(number, starts.length) - 1]?.focus();
     } catch (error) {
       brackets.inert = false;
       button.dataset.failed = "1";
@@ -69,7 +71,7 @@
     if (button?.name === "preview") {
       event.preventDefault();
       refresh();
-    } else if (["add", "remove"].includes(button?.name) && !button.dataset.failed) {
+    } else if (["add", "remove", "add_currency_button", "convert"].includes(button?.name) && !button.dataset.failed) {
       event.preventDefault();
       redraw(button);
     } else {

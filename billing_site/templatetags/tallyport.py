@@ -30,6 +30,12 @@ def amount(value: Decimal, currency: str) -> str:
 
 
 @register.filter
+def change(value: Decimal, currency: str) -> str:
+    """Write a difference of money with its sign: `+$1.58`, `−$18.50`."""
+    return f"+{money.write(value, currency)}" if value > 0 else money.write(value, currency)
+
+
+@register.filter
 def price(value: Decimal, currency: str) -> str:
     """Write a unit price with all its decimals."""
     return money.write_price(Decimal(value), currency)
