@@ -1,49 +1,13 @@
-"""The laws that hold for every pricing."""
+"""The laws of the schemes."""
 
-import os
 from decimal import Decimal
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.pricing import Bracket, Notation, Pricing, Scheme, amount, rate
-
-#: HYPOTHESIS_CASES=100000 for a longer look.
-CASES = settings(max_examples=int(os.environ.get("HYPOTHESIS_CASES", "10000")))
-
-prices = st.decimals(0, 1000, places=6)
-quantities = st.decimals(0, 10**6, places=3)
-
-
-@st.composite
-def pricings(draw, schemes=(Scheme.VOLUME, Scheme.GRADUATED), fees=True):
-    included = draw(st.integers(0, 50))
-    gaps = draw(st.lists(st.integers(3, 100), max_size=4))
-    starts, last = [Decimal(0)], Decimal(included)
-    for gap in gaps:
-        last += gap
-        starts.append(last)
-    return Pricing(
-        draw(st.sampled_from(schemes)),
-        tuple(
-            Bracket(start, draw(prices), draw(prices) if fees and draw(st.booleans()) else Decimal(0))
-            for start in starts
-        ),
-        included=Decimal(included),
-        notation=draw(st.sampled_from(list(Notation))),
-        minimum=draw(st.none() | prices) if fees else None,
-    )
-
-
-@CASES
-@given(pricings(), quantities)
-def test_the_steps_add_up_to_the_amount(one, quantity):
-    charge = rate(one, quantity)
-    assert sum((Fraction(step.amount) for step in charge.steps), Fraction(0)) == Fraction(charge.amount)
-    for step in charge.steps:
-        assert Fraction(step.quantity) * Fraction(step.unit_price) + Fraction(step.flat_fee) == Fraction(step.amount)
-    assert amount(one, quantity) == charge.amount
+from tests.catalog.pricings import CASES, prices, pricings, quantities
 
 
 @CASES
@@ -121,19 +85,3 @@ def test_more_included_is_worth_exactly_the_units_that_are_no_longer_charged(one
         reached = next(bracket for _, upper, bracket in one.ranges if upper is None or quantity <= upper)
     saved = Fraction(amount(one, quantity)) - Fraction(amount(shifted, quantity))
     assert saved == Fraction(units) * Fraction(reached.unit_price)
-
-
-@CASES
-@given(pricings(), quantities, st.integers(1, 1000))
-def test_prices_times_k_cost_times_k(one, quantity, k):
-    def times(value):
-        return None if value is None else value * k
-
-    scaled = Pricing(
-        one.scheme,
-        tuple(Bracket(b.start, b.unit_price * k, b.flat_fee * k) for b in one.brackets),
-        included=one.included,
-        notation=one.notation,
-        minimum=times(one.minimum),
-    )
-    assert Fraction(amount(scaled, quantity)) == k * Fraction(amount(one, quantity))
