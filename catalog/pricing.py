@@ -165,21 +165,37 @@ class Pricing:
         return lower if end is not None and end < _add(lower, ONE) else _add(lower, ONE)
 
     @cached_property
+    def whole_steps(self) -> tuple[Step, ...]:
+        """Return the steps of a graduated pricing for each bracket that is used up, lowest first."""
+        return tuple(
+            _step(self, lower, upper, _subtract(upper, lower), bracket)
+            for lower, upper, bracket in self.ranges
+            if upper is not None
+        )
+
+    @cached_property
     def ladder(self) -> tuple["Rung", ...]:
         """Return the brackets of a graduated pricing, highest first, each with what is charged below it."""
         rungs: list[Rung] = []
-        below, steps = ZERO, tuple[Step, ...]()
-        for lower, upper, bracket in self.ranges:
-            rungs.append(Rung(lower, bracket, below, _add(below, bracket.flat_fee), steps))
-            if upper is not None:
-                whole = _step(self, lower, upper, _subtract(upper, lower), bracket)
-                below, steps = _add(below, whole.amount), (*steps, whole)
+        below = ZERO
+        for number, (lower, _, bracket) in enumerate(self.ranges):
+            below = _add(below, self.whole_steps[number - 1].amount) if number else below
+            rungs.append(Rung(lower, bracket, below, _add(below, bracket.flat_fee), number))
         return tuple(reversed(rungs))
 
     @cached_property
     def is_adjusted(self) -> bool:
         """Whether there is more to a charge than its brackets."""
         return self.minimum is not None or self.maximum is not None or bool(self.discount)
+
+    @cached_property
+    def charge_of(self) -> Callable[["Pricing", Decimal], Decimal]:
+        """The arithmetic of the scheme, looked up once: hashing a name takes as long as the arithmetic."""
+        return _AMOUNTS[self.scheme]
+
+    @cached_property
+    def steps_of(self) -> Callable[["Pricing", Decimal], tuple[Decimal, tuple[Step, ...]]]:
+        return _STEPS[self.scheme]
 
     @cached_property
     def share_off(self) -> Decimal:
@@ -196,7 +212,7 @@ class Pricing:
 
 
 class Rung(NamedTuple):
-    """A bracket of a graduated pricing, with the charge and the steps of everything below it.
+    """A bracket of a graduated pricing, with the charge and the number of brackets below it.
 
     `base` is that charge and the bracket's own flat fee.
     """
@@ -205,13 +221,13 @@ class Rung(NamedTuple):
     bracket: Bracket
     below: Decimal
     base: Decimal
-    steps: tuple[Step, ...]
+    number_below: int
 
 
 def amount(pricing: Pricing, quantity: Decimal) -> Decimal:
     """Return the exact charge for a quantity, without its steps. Raises PricingError."""
     _check_quantity(quantity)
-    total = _AMOUNTS[pricing.scheme](pricing, quantity) if quantity > pricing.included else ZERO
+    total = pricing.charge_of(pricing, quantity) if quantity > pricing.included else ZERO
     if pricing.is_adjusted:
         total = _within_bounds(pricing, total)
         total = _add(total, _multiply(total, pricing.share_off))
@@ -221,7 +237,7 @@ def amount(pricing: Pricing, quantity: Decimal) -> Decimal:
 def rate(pricing: Pricing, quantity: Decimal) -> Charge:
     """Turn a quantity into its exact charge and the steps that add up to it. Raises PricingError."""
     _check_quantity(quantity)
-    total, steps = _STEPS[pricing.scheme](pricing, quantity) if quantity > pricing.included else (ZERO, ())
+    total, steps = pricing.steps_of(pricing, quantity) if quantity > pricing.included else (ZERO, ())
     if pricing.is_adjusted:
         if (bounded := _within_bounds(pricing, total)) != total:
             difference = _subtract(bounded, total)
@@ -256,10 +272,10 @@ def _graduated_amount(pricing: Pricing, quantity: Decimal) -> Decimal:
 
 
 def _graduated_steps(pricing: Pricing, quantity: Decimal) -> tuple[Decimal, tuple[Step, ...]]:
-    for lower, bracket, below, _, steps in pricing.ladder:
+    for lower, bracket, below, _, number_below in pricing.ladder:
         if quantity > lower:
             last = _step(pricing, lower, quantity, _subtract(quantity, lower), bracket)
-            return _add(below, last.amount), (*steps, last)
+            return _add(below, last.amount), (*pricing.whole_steps[:number_below], last)
     return ZERO, ()
 
 
@@ -317,14 +333,14 @@ _STEPS: dict[Scheme, Callable[[Pricing, Decimal], tuple[Decimal, tuple[Step, ...
 
 _SIXTH = Decimal(1).scaleb(-QUANTITY_PLACES)
 #: Refuses a quantity with more decimals, and one of more digits than any quantity has.
-_STRICT = Context(prec=22, traps=[Inexact, InvalidOperation])
+_quantize = Context(prec=22, traps=[Inexact, InvalidOperation]).quantize
 
 
 def _check_quantity(quantity: Decimal) -> None:
     """The ordinary quantity passes in a few steps; what does not is looked at again, for the reason."""
     try:
-        if type(quantity) is Decimal and quantity.is_finite() and ZERO <= quantity <= MAX_QUANTITY:
-            quantity.quantize(_SIXTH, context=_STRICT)
+        # refuses what has too many digits or decimals or is infinite; NaN is in no order
+        if type(quantity) is Decimal and _quantize(quantity, _SIXTH) >= ZERO and quantity <= MAX_QUANTITY:
             return
     except (Inexact, InvalidOperation):
         pass
