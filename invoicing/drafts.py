@@ -111,7 +111,7 @@ def _usage_line(service: Service, billable: Billable) -> DraftLine:
         end=items[-1].end,
         quantity=charge.quantity,
         unit=in_force.unit.as_json(),
-        pricing=pricing_json(in_force, pricing, service.currency),
+        pricing=pricing_json(in_force, pricing, service.currency) | _term_days(items),
         steps=list(_steps(billable, charges)),
         items=items,
         exact=charge.amount,
@@ -176,6 +176,11 @@ def pricing_json(in_force: InForce, pricing: Pricing, currency: str) -> dict[str
             "reason": override.reason,
         }
     return frozen
+
+
+def _term_days(items: list[Item]) -> dict[str, int]:
+    """What an aggregated level was measured against, if the line is one."""
+    return {"term_days": items[0].days} if items[0].days else {}
 
 
 def _title(setting: MetricSetting, in_force: InForce, items: list[Item]) -> str:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from catalog.models import Client
+from invoicing import chain
 from invoicing.drafts import Draft
 from invoicing.models import BilledPeriod, Invoice, Line, Run
 from metering.decimals import plain
@@ -49,10 +50,18 @@ def claim(kind: str, drafts: Sequence[Draft], starts: Sequence[date], at: dateti
 
 
 def issue(documents: Sequence[Document], *, on: date, at: datetime, run: Run | None) -> None:
-    """Number and write the documents. Fills in their numbers."""
-    issued_on = _number(documents, on)
-    _copy(Invoice, _invoice_columns, [_invoice_row(document, issued_on, at, run) for document in documents])
-    _copy(Line, _line_columns, (row for document in documents for row in _line_rows(document)))
+    """Number, chain and write the documents. Fills in their numbers."""
+    issued_on, previous = _number(documents, on)
+    invoices, lines = [], []
+    for document in documents:
+        invoice = _invoice_values(document, issued_on, at, run)
+        own = list(_line_values(document))
+        invoice["digest"] = previous = chain.digest(previous, invoice, own)
+        invoices.append(invoice)
+        lines.extend(own)
+    _copy(Invoice, invoices)
+    _copy(Line, lines)
+    _chain_on(documents[-1].number[:4], previous)
     record_billed(documents)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -69,88 +78,112 @@ def record_billed(documents: Iterable[Document], *, with_lines: bool = True) -> 
     """Write down what was billed of each usage period."""
     _copy(
         BilledPeriod,
-        ("service_id", "line_id", "tenant_id", "metric_id", "start", "end", "measured_on", "value"),
-        (
-            (
-                *(line.service.pk, line.id if with_lines else None, line.service.tenant_id, line.setting.metric_id),
-                *(item.start, item.end, item.measured_on, item.value),
-            )
+        [
+            {
+                "service_id": line.service.pk,
+                "line_id": line.id if with_lines else None,
+                "tenant_id": line.service.tenant_id,
+                "metric_id": line.setting.metric_id,
+                "start": item.start,
+                "end": item.end,
+                "measured_on": item.measured_on,
+                "value": item.value,
+            }
             for document in documents
             for draft in document.drafts
             for line in draft.lines
             if line.setting is not None
             for item in line.items
-        ),
+        ],
     )
 
 
-def _number(documents: Sequence[Document], on: date) -> date:
-    """Take a block of numbers from the series of the year, and return the day of issue: never before the
-    day of the number before."""
+def _number(documents: Sequence[Document], on: date) -> tuple[date, str]:
+    """Take a block of numbers from the series of the year. Returns the day of issue, never before the day of
+    the number before, and the digest of the document before. The series is locked until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO invoicing_series (code, next_number, last_issued_on) VALUES (%s, 1, %s)"
+            "INSERT INTO invoicing_series (code, next_number, last_issued_on, last_digest) VALUES (%s, 1, %s, %s)"
             " ON CONFLICT DO NOTHING",
-            [str(on.year), on],
+            [str(on.year), on, chain.START],
         )
         cursor.execute(
             "UPDATE invoicing_series SET next_number = next_number + %s, last_issued_on = greatest(last_issued_on, %s)"
-            " WHERE code = %s RETURNING next_number, last_issued_on",
+            " WHERE code = %s RETURNING next_number, last_issued_on, last_digest",
             [len(documents), on, str(on.year)],
         )
         after: int
         issued_on: date
-        after, issued_on = cursor.fetchone()
+        previous: str
+        after, issued_on, previous = cursor.fetchone()
     for number, document in enumerate(documents, start=after - len(documents)):
         document.number = f"{on.year}-{number:05d}"
-    return issued_on
+    return issued_on, previous
 
 
-_invoice_columns = (
-    *("id", "series_id", "number", "kind", "client_id", "run_id", "currency", "issued_on", "due_on", "total"),
-    *("seller", "buyer", "created_at"),
-)
-_line_columns = (
-    *("id", "invoice_id", "position", "kind", "service_id", "setting_id", "version_id", "override_id"),
-    *("title", "detail", "start", "end", "quantity", "unit", "pricing", "steps", "levels", "exact", "amount"),
-)
+def _chain_on(series: str, last: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE invoicing_series SET last_digest = %s WHERE code = %s", [last, series])
 
 
-def _invoice_row(document: Document, issued_on: date, at: datetime, run: Run | None) -> tuple[Any, ...]:
+def _invoice_values(document: Document, issued_on: date, at: datetime, run: Run | None) -> dict[str, Any]:
     client = document.client
-    seller = {"name": settings.SELLER_NAME, "address": settings.SELLER_ADDRESS}
-    buyer = {"name": client.name, "address": client.address}
-    return (
-        *(document.id, document.number[:4], document.number, document.kind, client.pk, run.pk if run else None),
-        *(client.currency, issued_on, issued_on + timedelta(days=settings.PAYMENT_DAYS), document.total),
-        *(json.dumps(seller), json.dumps(buyer), at),
-    )
+    return {
+        "id": document.id,
+        "series_id": document.number[:4],
+        "number": document.number,
+        "kind": document.kind,
+        "client_id": client.pk,
+        "run_id": run.pk if run else None,
+        "currency": client.currency,
+        "issued_on": issued_on,
+        "due_on": issued_on + timedelta(days=settings.PAYMENT_DAYS),
+        "total": document.total,
+        "seller": {"name": settings.SELLER_NAME, "address": settings.SELLER_ADDRESS},
+        "buyer": {"name": client.name, "address": client.address},
+        "created_at": at,
+    }
 
 
-def _line_rows(document: Document) -> Iterable[tuple[Any, ...]]:
+def _line_values(document: Document) -> Iterable[dict[str, Any]]:
     lines = [line for draft in document.drafts for line in draft.lines]
     for position, line in enumerate(lines, start=1):
         in_force = line.in_force
         levels = [[str(day), plain(value)] for item in line.items for day, value in item.levels]
-        yield (
-            *(line.id, document.id, position, line.kind, line.service.pk, line.setting.pk if line.setting else None),
-            in_force.version.pk if in_force else None,
-            in_force.override.pk if in_force and in_force.override else None,
-            *(line.title, line.detail, line.start, line.end, line.quantity),
-            None if line.unit is None else json.dumps(line.unit),
-            None if line.pricing is None else json.dumps(line.pricing),
-            *(json.dumps(line.steps), json.dumps(levels) if levels else None, line.exact, line.amount),
-        )
+        yield {
+            "id": line.id,
+            "invoice_id": document.id,
+            "position": position,
+            "kind": line.kind,
+            "service_id": line.service.pk,
+            "setting_id": line.setting.pk if line.setting else None,
+            "version_id": in_force.version.pk if in_force else None,
+            "override_id": in_force.override.pk if in_force and in_force.override else None,
+            "title": line.title,
+            "detail": line.detail,
+            "start": line.start,
+            "end": line.end,
+            "quantity": line.quantity,
+            "unit": line.unit,
+            "pricing": line.pricing,
+            "steps": line.steps,
+            "levels": levels or None,
+            "exact": line.exact,
+            "amount": line.amount,
+        }
 
 
-def _copy(model: Any, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    names = ", ".join(f'"{column}"' for column in columns)
+def _copy(model: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows, all with the same columns, by COPY."""
+    if not rows:
+        return
+    names = ", ".join(f'"{column}"' for column in rows[0])
     with (
         connection.cursor() as cursor,
         cursor.copy(f'COPY "{model._meta.db_table}" ({names}) FROM STDIN') as copy,
     ):
         for row in rows:
-            copy.write_row(row)
+            copy.write_row([json.dumps(each) if isinstance(each, (dict, list)) else each for each in row.values()])
 
 
 def grouped(kind: str, drafts: Iterable[Draft], due: dict[int, date]) -> list[Document]:

@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from catalog.models import Client, MetricSetting, Override, PricingVersion, Service, User
 from catalog.pricing import MAX_PRICE
 from catalog.spans import Span
+from invoicing.chain import START
 
 #: Bound of an amount on a document; a charge above it parks the service.
 MAX_AMOUNT = int(MAX_PRICE)
@@ -33,6 +34,7 @@ class Series(models.Model):
     code = models.CharField(max_length=20, primary_key=True)
     next_number = models.PositiveIntegerField(default=1)
     last_issued_on = models.DateField()
+    last_digest = models.CharField(max_length=64, default=START)
 
     class Meta:
         verbose_name_plural = "series"
@@ -66,7 +68,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
 
 class Invoice(models.Model):
-    """An issued document. It holds copies of everything that it states and is never changed."""
+    """An issued document. It holds copies of everything that it states; the database refuses to change it."""
 
     class Kind(models.TextChoices):
         RENEWAL = "renewal"
@@ -85,6 +87,7 @@ class Invoice(models.Model):
     seller = models.JSONField(help_text="Name and address at issue.")
     buyer = models.JSONField(help_text="Name and address at issue.")
     created_at = models.DateTimeField()
+    digest = models.CharField(max_length=64, help_text="Of its content and of the document before it in the series.")
 
     objects = InvoiceQuerySet.as_manager()
 

@@ -32,7 +32,7 @@ from metering.providers.base import MetricType
 class Item:
     """The usage of one period, in the base of its unit, with the day that it was measured on.
 
-    `levels` are the days that an aggregated level comes from.
+    `levels` are the days that an aggregated level comes from, and `days` the length of its whole term.
     """
 
     start: date
@@ -40,6 +40,7 @@ class Item:
     measured_on: date
     value: Decimal
     levels: tuple[Level, ...] = ()
+    days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,7 @@ class _Judge:
         return self.setting.was_enabled(day) and covered(self.spans, day)
 
     def was_on(self, start: date, end: date) -> bool:
-        """Whether a period lies wholly inside one span of the metric and one of the invoicing."""
-        last = end - timedelta(days=1)
-        return covered(self.setting.enabled_spans.all(), start, last) and covered(self.spans, start, last)
+        return was_on(self.setting, self.spans, start, end)
 
     def totals(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
         for row in rows:
@@ -249,13 +248,19 @@ class _Judge:
         return found
 
 
+def was_on(setting: MetricSetting, spans: Iterable[InvoicingSpan], start: date, end: date) -> bool:
+    """Whether a period lies wholly inside one span of its metric and one of usage invoicing."""
+    last = end - timedelta(days=1)
+    return covered(setting.enabled_spans.all(), start, last) and covered(spans, start, last)
+
+
 def _level(how: Aggregation, rows: list[Item], term: Period, days: int) -> Item:
     """Return the usage of a term, from the levels that were measured in it."""
     last = rows[-1]
     if how is Aggregation.LATEST:
         return Item(term.start, term.end, last.start, last.value)
     levels = tuple((row.start, row.value) for row in rows)
-    return Item(term.start, term.end, last.start, aggregate(how, levels, term, days), levels)
+    return Item(term.start, term.end, last.start, aggregate(how, levels, term, days), levels, days)
 
 
 def _usage(

@@ -1,7 +1,19 @@
 """What holds for all tests. The settings are in tests/settings.py."""
 
+from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import settings
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("tallyport", deadline=None)
 settings.load_profile("tallyport")
+
+
+# Issued documents cannot be truncated. What a test committed is, by the superuser that the tests run as.
+_flush = DatabaseOperations.execute_sql_flush
+
+
+def _flush_all(self, sql_list):
+    _flush(self, ["SET session_replication_role = replica", *sql_list, "RESET session_replication_role"])
+
+
+DatabaseOperations.execute_sql_flush = _flush_all
