@@ -8,8 +8,8 @@ from itertools import pairwise
 from django.core.exceptions import ValidationError
 from django.forms.boundfield import BoundField
 
-from catalog.cautions import Caution
-from catalog.curve import Curve
+from catalog.cautions import Caution, cautions, inside_included, missing_prices
+from catalog.curve import Curve, curve
 from catalog.forms import NO_PRICE, NOT_PLAIN, NumberField, PricingForm
 from catalog.models import PricingVersion
 from catalog.money import minor_units, round_amount, write, write_price
@@ -235,8 +235,70 @@ def _changed(version: PricingVersion, standing: list[PricingVersion]) -> list[st
 
 
 def cautions_of(draft: PricingForm) -> list[Caution]:
-    return []
+    """Say what may surprise in what was typed, in the currency that is chosen, and what misses in any."""
+    pricing, _ = _drawn(draft)
+    surprises = cautions(pricing, draft.unit, chosen_currency(draft)) if pricing else []
+    return [*_unpriced(draft), *_inside_included(draft), *surprises]
 
 
 def curve_of(draft: PricingForm) -> Curve | None:
-    return None
+    """Draw what was typed, in the currency that is chosen; None while there is nothing to draw."""
+    pricing, left_out = _drawn(draft)
+    if pricing is None:
+        return None
+    note = f"Left out until {'it is' if len(left_out) == 1 else 'they are'} complete: {', '.join(left_out)}."
+    return replace(curve(pricing, draft.unit, chosen_currency(draft)), note=note if left_out else "")
+
+
+def _drawn(draft: PricingForm) -> tuple[Pricing | None, list[str]]:
+    """Return the pricing of the rows that are complete in the chosen currency, and what is left out of it."""
+    currency = chosen_currency(draft)
+    kept = [
+        number
+        for number in draft.numbers
+        if draft.cleaned_data.get(f"price-{number}-{currency}") is not None
+        and not {f"start-{number}", f"fee-{number}-{currency}"} & draft.errors.keys()
+    ]
+    left_out = [f"bracket {number}" for number in draft.numbers if number not in kept]
+    left_out += [f"the {name} charge" for name in ("minimum", "maximum") if f"{name}-{currency}" in draft.errors]
+    return _pricing(draft, kept, currency), left_out
+
+
+def _unpriced(draft: PricingForm) -> list[Caution]:
+    """Name the brackets without a price in a currency that needs one, once there is any price at all."""
+
+    def is_typed(name: str) -> bool:
+        return bool(draft.typed.get(name, "").strip())
+
+    columns = draft.subject.columns
+    priced = {
+        column.currency: {number for number in draft.numbers if is_typed(f"price-{number}-{column.currency}")}
+        for column in columns
+    }
+    in_any = set().union(*priced.values())
+    begun = [number for number in draft.numbers if number in in_any or is_typed(f"start-{number}")]
+    missing = {each: [number for number in begun if number not in priced[each]] for each in priced}
+    return [
+        missing_prices(
+            column.currency,
+            missing[column.currency],
+            is_every=not priced[column.currency],
+            services=column.services,
+        )
+        for column in columns
+        if in_any and missing[column.currency] and (column.services or column.is_required)
+    ]
+
+
+def _inside_included(draft: PricingForm) -> list[Caution]:
+    """Name the brackets that are refused because more is included than they start with."""
+    included, starts = draft.cleaned_data.get("included") or Decimal(0), []
+    for number in draft.numbers if included else []:
+        name = f"start-{number}"
+        try:
+            start = draft.fields[name].clean(draft.typed.get(name, ""))
+        except ValidationError:
+            continue
+        if name in draft.errors and 0 < start <= included:
+            starts.append((number, start))
+    return [inside_included(starts, included, draft.unit)] if starts else []

@@ -23,9 +23,13 @@
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
 
+  /* what was unfolded stays so; what is new stays as it was drawn */
+  const isOpen = (more) => document.getElementById(more.id)?.open ?? more.open;
+
   function takeOver(page) {
     for (const part of form.querySelectorAll("[data-live]")) {
       const fresh = page.getElementById(part.id);
+      for (const more of fresh?.querySelectorAll("details[id]") ?? []) more.open = isOpen(more);
       if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
     }
     document.getElementById("unreachable").hidden = true;
