@@ -1,0 +1,58 @@
+"""How money and numbers are written: as Babel does, and exactly, however many digits there are."""
+
+from decimal import Decimal, localcontext
+
+import pytest
+from babel.numbers import format_currency, format_decimal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from catalog.money import minor_units, round_amount, write, write_price
+from metering.decimals import EXACT
+from metering.units import DECIMAL, WHOLE
+
+amounts = st.decimals(0, 10**30, places=12)
+
+
+@given(amounts, st.sampled_from(["USD", "EUR", "JPY", "BHD", "SEK", "CHF", "CLF"]))
+def test_english_money_is_written_as_babel_writes_it(amount, currency):
+    places = minor_units(currency)
+    pattern = "¤#,##0" + ("." + "0" * places if places else "")
+    with localcontext(EXACT):
+        expected = format_currency(
+            round_amount(amount, currency), currency, pattern, "en", currency_digits=False, decimal_quantization=False
+        )
+    assert write(amount, currency) == expected
+    assert write(-amount, currency) == (f"−{expected}" if amount else expected)
+
+
+@given(st.decimals(0, 10**20, places=6))
+def test_english_numbers_are_written_as_babel_writes_them(quantity):
+    with localcontext(EXACT):
+        expected = format_decimal(quantity, format="#,##0.######", locale="en", decimal_quantization=False)
+    assert DECIMAL.number(quantity) == expected
+    assert WHOLE.number(Decimal(int(quantity))) == f"{int(quantity):,}"
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_what_has_more_than_28_digits_is_written_in_full(locale):
+    amount = Decimal("999999999998999999000000000001.005")
+    digits = "".join(filter(str.isdigit, write(amount, "USD", locale=locale)))
+    assert digits == "99999999999899999900000000000101"
+    digits = "".join(filter(str.isdigit, write_price(amount, "USD", locale=locale)))
+    assert digits == "999999999998999999000000000001005"
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "words"),
+    [
+        ("31", "USD", "$31.00"),
+        ("-0.4", "USD", "−$0.40"),
+        ("2.665", "USD", "$2.67"),
+        ("524.5", "JPY", "¥525"),
+        ("1.0005", "BHD", "BHD1.001"),
+        ("1234567.5", "EUR", "€1,234,567.50"),
+    ],
+)
+def test_amounts_have_the_decimals_of_their_currency(amount, currency, words):
+    assert write(Decimal(amount), currency) == words
