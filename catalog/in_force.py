@@ -9,7 +9,7 @@ from typing import Protocol
 
 from catalog.aggregation import Periods, PriceAt
 from catalog.models import MetricSetting, Override, PricingVersion
-from catalog.pricing import Notation, Pricing, PricingError, Scheme
+from catalog.pricing import Pricing, PricingError
 from catalog.spans import covered
 from metering.units import Unit
 
@@ -27,6 +27,28 @@ class Priced(Protocol):
     def included(self) -> Decimal: ...
 
     def pricing(self, currency: str) -> Pricing | None: ...
+
+
+class Agreed(Protocol):
+    """What was agreed for one service: an override, or what is to become one."""
+
+    @property
+    def unit(self) -> Unit: ...
+
+    @property
+    def currency(self) -> str: ...
+
+    @property
+    def included(self) -> Decimal | None: ...
+
+    @property
+    def discount(self) -> Decimal: ...
+
+    @property
+    def has_own_prices(self) -> bool: ...
+
+    @property
+    def own_prices(self) -> Pricing | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +76,34 @@ class InForce:
         return agreed_pricing(self.version, self.override, currency)
 
 
-def agreed_unit(priced: Priced, override: Override | None) -> Unit:
+def agreed_unit(priced: Priced, agreed: Agreed | None) -> Unit:
     """Return the unit of what a service pays: that of its own prices, if it has any."""
-    return override.unit if override and override.has_own_prices else priced.unit
+    return agreed.unit if agreed and agreed.has_own_prices else priced.unit
 
 
-def agreed_pricing(priced: Priced, override: Override | None, currency: str) -> Pricing | None:
+def agreed_pricing(priced: Priced, agreed: Agreed | None, currency: str) -> Pricing | None:
     """Return what a service pays in a currency: the prices for everybody, with what was agreed for it.
 
     None when there is no price in the currency. Raises PricingError when what was agreed cannot be put
     upon them.
     """
-    if override is None:
+    if agreed is None:
         return priced.pricing(currency)
-    unit = agreed_unit(priced, override)
-    pricing = _own(override, currency) if override.has_own_prices else priced.pricing(currency)
+    unit = agreed_unit(priced, agreed)
+    pricing = _own(agreed, currency) if agreed.has_own_prices else priced.pricing(currency)
     if pricing is None:
         return None
-    if override.included is not None:
-        pricing = pricing.with_included(unit.from_base(override.unit.to_base(override.included)))
-    elif override.has_own_prices:
+    if agreed.included is not None:
+        pricing = pricing.with_included(unit.from_base(agreed.unit.to_base(agreed.included)))
+    elif agreed.has_own_prices:
         pricing = pricing.with_included(unit.from_base(priced.unit.to_base(priced.included)))
-    return replace(pricing, discount=override.discount)
+    return replace(pricing, discount=agreed.discount)
 
 
-def _own(override: Override, currency: str) -> Pricing | None:
-    if override.currency != currency:
-        raise PricingError("currency", f"the prices agreed for this service are in {override.currency}, not {currency}")
-    return Pricing(
-        scheme=Scheme(override.scheme),
-        brackets=tuple(row.bracket for row in override.prices.all()),
-        notation=Notation(override.notation),
-        package_size=override.package_size,
-    )
+def _own(agreed: Agreed, currency: str) -> Pricing | None:
+    if agreed.currency != currency:
+        raise PricingError("currency", f"the prices agreed for this service are in {agreed.currency}, not {currency}")
+    return agreed.own_prices
 
 
 def choose(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import ClassVar
 
 from django.core.exceptions import ValidationError
@@ -18,7 +19,7 @@ from catalog.sheet import Sheet
 from catalog.spans import Span, covered
 from catalog.terms import Cycle
 from catalog.users import User as User
-from catalog.wording import agreement
+from catalog.wording import agreed, agreement
 from metering.models import Metric, Tenant
 from metering.units import Unit, find
 
@@ -194,7 +195,7 @@ class PricingVersion(models.Model):
     def __str__(self) -> str:
         return f"version {self.number} of {self.setting}"
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
         return find(self.unit_code, self.setting.metric.unit)
 
@@ -208,6 +209,16 @@ class PricingVersion(models.Model):
 
     def pricing(self, currency: str) -> Pricing | None:
         """Return the pricing in one currency, or None when there is no price in it."""
+        if currency not in self._pricings:
+            self._pricings[currency] = self._read(currency)
+        return self._pricings[currency]
+
+    @cached_property
+    def _pricings(self) -> dict[str, Pricing | None]:
+        """What was read already: a run rates thousands of services by one version, and it never changes."""
+        return {}
+
+    def _read(self, currency: str) -> Pricing | None:
         rows = sorted((row for row in self.prices.all() if row.currency == currency), key=lambda row: row.start)
         if not rows:
             return None
@@ -440,16 +451,43 @@ class Override(Span):
         return bool(self.scheme)
 
     @property
+    def own_prices(self) -> Pricing | None:
+        """The prices of its own, with nothing included; None where those of the product apply."""
+        if not self.has_own_prices:
+            return None
+        return Pricing(
+            scheme=Scheme(self.scheme),
+            brackets=tuple(row.bracket for row in self.prices.all()),
+            notation=Notation(self.notation),
+            package_size=self.package_size,
+        )
+
+    @property
+    def last_day(self) -> date | None:
+        """The last day on which it applies, for people, who count it in."""
+        return self.end - timedelta(days=1) if self.end else None
+
+    def state(self, day: date) -> str:
+        """Say what it is on a day: `planned`, `now` in force, or `over`."""
+        if self.start > day:
+            return "planned"
+        return "now" if self.end is None or self.end > day else "over"
+
+    @property
+    def what(self) -> str:
+        """What was agreed, in words: `20 GB included, 10 % discount`."""
+        return agreed(
+            included=self.included,
+            own=self.own_prices,
+            discount=self.discount,
+            unit=self.unit,
+            currency=self.currency,
+        )
+
+    @property
     def sentence(self) -> str:
         """What was agreed, from when and why."""
-        return agreement(
-            included="" if self.included is None else self.unit.write(self.included),
-            has_own_prices=self.has_own_prices,
-            discount=self.discount,
-            start=self.start,
-            end=self.end,
-            reason=self.reason,
-        )
+        return agreement(what=self.what, start=self.start, end=self.end, reason=self.reason)
 
 
 class OverridePrice(models.Model):

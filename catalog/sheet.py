@@ -8,7 +8,7 @@ from itertools import chain
 from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.money import write_price
 from catalog.pricing import Bracket, Notation, Pricing, Scheme
-from catalog.wording import AGGREGATIONS, percent, price_sentence
+from catalog.wording import AGGREGATIONS, percent, price_per, price_sentence
 from metering.decimals import EXACT, plain, round_half_up
 from metering.units import Unit
 
@@ -89,7 +89,7 @@ def _brackets(old: Pricing, new: Pricing, unit: Unit, currency: str) -> Iterator
     for start, bracket in kept.items():
         where = f"{currency}, from {plain(start)}" if len(kept) > 1 else currency
         if start not in known:
-            yield f"{where}: a new bracket at {_price(bracket, currency)} per {unit.noun(Decimal(1))}"
+            yield f"{where}: a new bracket at {price_per(bracket, unit.noun(Decimal(1)), currency)}"
             continue
         before = known[start]
         if bracket.unit_price != before.unit_price:
@@ -123,11 +123,6 @@ def _bounds(old: Pricing, new: Pricing, currency: str) -> Iterator[str]:
 def _instead(after: Decimal | None, before: Decimal | None, currency: str) -> str:
     new, old = ("none" if each is None else write_price(each, currency) for each in (after, before))
     return f"{new} instead of {old}"
-
-
-def _price(bracket: Bracket, currency: str) -> str:
-    fee = f" plus {write_price(bracket.flat_fee, currency)}" if bracket.flat_fee else ""
-    return f"{write_price(bracket.unit_price, currency)}{fee}"
 
 
 def _change(before: Decimal, after: Decimal) -> str:

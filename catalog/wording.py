@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from babel.dates import format_date
 from babel.numbers import format_decimal
@@ -10,6 +10,8 @@ from babel.numbers import format_decimal
 from catalog.aggregation import Aggregation
 from catalog.money import write_price
 from catalog.pricing import Bracket, Charge, Notation, Pricing, Scheme, Step
+from catalog.terms import Cycle
+from metering.decimals import EXACT
 from metering.units import Unit
 
 #: How the quantity of a term comes about, for metrics that measure a level.
@@ -21,6 +23,15 @@ AGGREGATIONS = {
     Aggregation.P95: "95th percentile",
     Aggregation.DAYS: "sum of the days over the days of the term",
 }
+#: How often a recurring price is paid, to stand behind it.
+PER_CYCLE = {
+    Cycle.MONTHLY: "per month",
+    Cycle.QUARTERLY: "per quarter",
+    Cycle.SEMIANNUALLY: "per half-year",
+    Cycle.ANNUALLY: "per year",
+    Cycle.BIENNIALLY: "per two years",
+    Cycle.TRIENNIALLY: "per three years",
+}
 
 
 def price_sentence(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> str:
@@ -28,27 +39,38 @@ def price_sentence(pricing: Pricing, unit: Unit, currency: str, locale: str = "e
     included = f"{unit.write(pricing.included, locale=locale)} included" if pricing.included else ""
     if pricing.scheme is Scheme.PACKAGE:
         size = unit.write(pricing.package_size, locale=locale)
-        price = f"{write_price(pricing.brackets[0].unit_price, currency, locale=locale)} per started {size}"
+        price = price_per(pricing.brackets[0], f"started {size}", currency, locale)
     elif len(pricing.brackets) == 1:
-        price = f"{_price(pricing.brackets[0], currency, locale)} per {unit.noun(Decimal(1))}"
+        price = price_per(pricing.brackets[0], unit.noun(Decimal(1)), currency, locale)
     else:
         price = _several(pricing, unit, currency, locale)
+    if pricing.discount:
+        price += f", less {percent(pricing.discount, locale)}"
     return f"{included}, then {price[0].lower()}{price[1:]}" if included else price
 
 
 def _several(pricing: Pricing, unit: Unit, currency: str, locale: str) -> str:
-    first = f"{_price(pricing.brackets[0], currency, locale)} per {unit.noun(Decimal(1))}"
-    prices = [bracket.unit_price for bracket in pricing.brackets]
+    first = price_per(pricing.brackets[0], unit.noun(Decimal(1)), currency, locale)
     others = [_reached(pricing, lower, unit, locale) for lower, _, _ in pricing.ranges[1:]]
-    change = (
-        "cheaper"
-        if prices == sorted(prices, reverse=True)
-        else "dearer"
-        if prices == sorted(prices)
-        else "another price"
-    )
     whole = " for all of them" if pricing.scheme is Scheme.VOLUME else ""
-    return f"From {first}, {change}{whole} {_and(others)}"
+    return f"From {first}, {_change(pricing.brackets)}{whole} {_and(others)}"
+
+
+def price_per(bracket: Bracket, each: str, currency: str, locale: str = "en") -> str:
+    """Say what a bracket costs: `$1.00 per GB`, `$1.00 per GB plus $5.00 once`, or `$50.00 once`."""
+    price = f"{write_price(bracket.unit_price, currency, locale=locale)} per {each}"
+    if not bracket.flat_fee:
+        return price
+    fee = f"{write_price(bracket.flat_fee, currency, locale=locale)} once"
+    return f"{price} plus {fee}" if bracket.unit_price else fee
+
+
+def _change(brackets: Sequence[Bracket]) -> str:
+    """Which way prices go from a bracket to the next, if both the price of units and the fee go there."""
+    prices, fees = ([getattr(bracket, name) for bracket in brackets] for name in ("unit_price", "flat_fee"))
+    if prices == sorted(prices, reverse=True) and fees == sorted(fees, reverse=True):
+        return "cheaper"
+    return "dearer" if prices == sorted(prices) and fees == sorted(fees) else "another price"
 
 
 def _reached(pricing: Pricing, lower: Decimal, unit: Unit, locale: str) -> str:
@@ -128,26 +150,38 @@ def _adjustment(pricing: Pricing, step: Step, currency: str, locale: str) -> str
 
 def percent(share: Decimal, locale: str = "en") -> str:
     """Write a number of percent: `12.5 %`."""
-    return f"{format_decimal(share, format='#,##0.######', locale=locale)} %"
+    with localcontext(EXACT):
+        return f"{format_decimal(share, format='#,##0.######', locale=locale)} %"
 
 
-def agreement(
-    *,
-    included: str,
-    has_own_prices: bool,
-    discount: Decimal,
-    start: date,
-    end: date | None,
-    reason: str,
-    locale: str = "en",
+def agreed(
+    *, included: Decimal | None, own: Pricing | None, discount: Decimal, unit: Unit, currency: str, locale: str = "en"
 ) -> str:
-    """Say what was agreed for one service: `agreed for this service from 1 December 2026: 20 GB included (trial)`."""
-    until = f" until {format_date(end - timedelta(days=1), 'd MMMM y', locale=locale)}" if end else ""
-    what = [f"{included} included"] if included else []
-    what += ["its own prices"] if has_own_prices else []
-    what += [f"{percent(discount, locale)} discount"] if discount else []
-    since = format_date(start, "d MMMM y", locale=locale)
-    return f"agreed for this service from {since}{until}: {_and(what)} ({reason})"
+    """Say what was agreed for one service: `20 GB included, then $0.80 per GB, 10 % discount`."""
+    what = []
+    if included is not None and (own is None or not included):
+        what.append(f"{unit.write(included, locale=locale)} included" if included else "nothing included")
+    if own is not None:
+        words = price_sentence(own.with_included(included) if included else own, unit, currency, locale)
+        what.append(f"{words[0].lower()}{words[1:]}")
+    if discount:
+        what.append(f"{percent(discount, locale)} discount")
+    return ", ".join(what)
+
+
+def agreement(*, what: str, start: date, end: date | None, reason: str, locale: str = "en") -> str:
+    """Say what was agreed, until when and why: `agreed for this service from 1 May 2027: 20 GB included (trial)`."""
+    return f"agreed for this service {agreed_days(start, end, locale)}: {what} ({reason})"
+
+
+def agreed_days(start: date, end: date | None, locale: str = "en") -> str:
+    """Say on which days something applies, the last one counted in: `from 1 May 2027 until 31 May 2027`."""
+    until = f" until {day_words(end - timedelta(days=1), locale)}" if end else ""
+    return f"from {day_words(start, locale)}{until}"
+
+
+def day_words(day: date, locale: str = "en") -> str:
+    return str(format_date(day, "d MMMM y", locale=locale))
 
 
 def bracket_ranges(pricing: Pricing, unit: Unit, locale: str = "en") -> list[str]:

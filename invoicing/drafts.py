@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from babel.dates import format_date
@@ -19,6 +20,7 @@ from catalog.terms import Cycle, term
 from catalog.wording import AGGREGATIONS, charge_sentence
 from invoicing.models import MAX_AMOUNT, Line
 from invoicing.unbilled import Billable, Item, Unbilled, Waiting
+from metering.decimals import exact_sum
 from metering.periods import month
 from metering.providers.base import MetricType
 
@@ -60,17 +62,24 @@ class Draft:
 
     @property
     def total(self) -> Decimal:
-        return sum((line.amount for line in self.lines), Decimal(0))
+        return exact_sum(line.amount for line in self.lines)
 
 
 def renewal(service: Service, unbilled: Unbilled, prices: dict[tuple[int, str, str], ProductPrice]) -> Draft:
     """Draft the next term's recurring line and the usage lines. Raises CannotBill."""
-    return Draft(service, [_recurring(service, prices), *_usage_lines(service, unbilled)], unbilled.waiting)
+    return _drafted(service, [_recurring(service, prices), *_usage_lines(service, unbilled)], unbilled)
 
 
 def termination(service: Service, unbilled: Unbilled) -> Draft:
     """Draft the usage lines of the last invoice. Raises CannotBill."""
-    return Draft(service, _usage_lines(service, unbilled), unbilled.waiting)
+    return _drafted(service, _usage_lines(service, unbilled), unbilled)
+
+
+def _drafted(service: Service, lines: list[DraftLine], unbilled: Unbilled) -> Draft:
+    draft = Draft(service, lines, unbilled.waiting)
+    if draft.total >= MAX_AMOUNT:
+        raise CannotBill(f"It comes to {draft.total:.3E}, more than any invoice may state.")
+    return draft
 
 
 def _recurring(service: Service, prices: dict[tuple[int, str, str], ProductPrice]) -> DraftLine:
@@ -130,7 +139,7 @@ def _rated(service: Service, billable: Billable) -> tuple[Pricing, list[Charge]]
         charges = billable.charges(pricing)
     except PricingError as error:
         raise CannotBill(f"{billable.setting.metric} of {service.product} cannot be rated: {error}.") from error
-    if (total := added(charges).amount) > MAX_AMOUNT:
+    if (total := added(charges).amount) >= MAX_AMOUNT:
         raise CannotBill(f"{billable.setting.metric} comes to {total:.3E}, more than any invoice may state.")
     return pricing, charges
 
@@ -189,13 +198,19 @@ def _title(setting: MetricSetting, in_force: InForce, items: list[Item]) -> str:
         how = AGGREGATIONS[Aggregation(in_force.version.aggregation)]
         return f"{name}, {how}, {span_words(items[0].start, items[0].end)}"
     if metric.type == MetricType.SNAPSHOT:
-        return f"{name}, measured on {format_date(items[0].measured_on, 'd MMMM y', locale='en')}"
+        return f"{name}, measured on {_day(items[0].measured_on)}"
     start, end = items[0].start, items[-1].end
     if metric.type == MetricType.MONTH and start == month(start).start:
         return f"{name}, {_months(start, items[-1].start)}"
     return f"{name}, {span_words(start, end)}"
 
 
+@lru_cache(maxsize=4096)
+def _day(day: date) -> str:
+    return str(format_date(day, "d MMMM y", locale="en"))
+
+
+@lru_cache(maxsize=4096)
 def _months(first: date, last: date) -> str:
     if first == last:
         return str(format_date(first, "MMMM y", locale="en"))
@@ -204,6 +219,7 @@ def _months(first: date, last: date) -> str:
     return f"{format_date(first, 'MMMM y', locale='en')} to {format_date(last, 'MMMM y', locale='en')}"
 
 
+@lru_cache(maxsize=4096)
 def span_words(start: date, end: date) -> str:
     """`1 November to 1 December 2026`, the end not included."""
     pattern = "d MMMM" if start.year == end.year else "d MMMM y"

@@ -14,11 +14,12 @@ from django.db.models import Min, Q, Sum
 from catalog.in_force import InForce, choose, overrides_of
 from catalog.models import MetricSetting, Override, Service
 from catalog.money import round_amount
-from catalog.pricing import Charge, Pricing, PricingError, added, rate
+from catalog.pricing import HUNDRED, Charge, Pricing, PricingError, added, rate
 from catalog.wording import charge_sentence, price_sentence, ranges
 from invoicing import unbilled
 from invoicing.billing import Catalog
 from metering.collection import declared_metrics
+from metering.decimals import EXACT, exact_sum, round_half_up
 from metering.models import Latest, Metric, Usage
 from metering.providers.base import MetricType
 from metering.units import Unit
@@ -53,18 +54,20 @@ class Statistics:
     #: What it would cost if it were billed: it is off, or was switched on or priced after the term began.
     unbilled: Charge | None = None
     has_no_price: bool = False
+    #: What was agreed for this service and does not price the current period yet.
+    to_come: list[Override] = field(default_factory=list)
 
     @property
     def amount(self) -> Decimal | None:
         """What it costs so far, rounded as it would be on the invoice; None without a price or a value."""
         if not self.charges:
             return None
-        return sum((round_amount(charge.amount, self.currency) for charge in self.charges), Decimal(0))
+        return exact_sum(round_amount(charge.amount, self.currency) for charge in self.charges)
 
     @property
-    def agreed(self) -> str:
-        """What was agreed for this service, in a sentence."""
-        return self.in_force.override.sentence if self.in_force and self.in_force.override else ""
+    def agreed(self) -> Override | None:
+        """What was agreed for this service and is in force for it."""
+        return self.in_force.override if self.in_force else None
 
     @property
     def unbilled_amount(self) -> Decimal | None:
@@ -164,7 +167,7 @@ def of_service(service: Service, *, at: datetime) -> list[Statistics]:
 
 def total(metrics: Iterable[Statistics]) -> Decimal:
     """Return what several metrics cost so far, together."""
-    return sum((one.amount for one in metrics if one.amount is not None), Decimal(0))
+    return exact_sum(one.amount for one in metrics if one.amount is not None)
 
 
 def charges_so_far(services: Sequence[Service], *, today: date) -> dict[int, Decimal]:
@@ -182,7 +185,7 @@ def charges_so_far(services: Sequence[Service], *, today: date) -> dict[int, Dec
             ]
         except PricingError:
             continue
-        charges[service.pk] = sum(amounts, Decimal(0))
+        charges[service.pk] = exact_sum(amounts)
     return charges
 
 
@@ -239,6 +242,7 @@ def _set_prices(
         one.unit = one.in_force.unit
         one.pricing = _pricing(one.in_force, one.currency)
         one.has_no_price = one.pricing is None
+    one.to_come = [each for each in overrides if each != one.agreed and each.state(today) != "over"]
 
 
 def _charge(one: Statistics, found: unbilled.Unbilled) -> None:
@@ -267,4 +271,4 @@ def _day(of: date) -> str:
 
 
 def _percent(part: Decimal, whole: Decimal) -> Decimal:
-    return (part * 100 / whole).quantize(Decimal("0.01"))
+    return round_half_up(EXACT.divide(EXACT.multiply(part, HUNDRED), whole), 2)

@@ -14,6 +14,8 @@ from catalog.models import (
     ClientUser,
     EnabledSpan,
     MetricSetting,
+    Override,
+    OverridePrice,
     PricingVersion,
     Product,
     ProductPrice,
@@ -169,6 +171,36 @@ def priced(
         for start, price in brackets
     )
     return version
+
+
+def agreed(
+    service: Service,
+    setting: MetricSetting,
+    *brackets: tuple[str, str],
+    start: str = "2026-01-01",
+    end: str | None = None,
+    scheme: str = "",
+    reason: str = "as we talked",
+    included: str | None = None,
+    discount: str = "0",
+    **values: Any,
+) -> Override:
+    """Agree other terms with a service; with (start, unit price) brackets it has prices of its own."""
+    override = Override.objects.create(
+        service=service,
+        setting=setting,
+        start=date.fromisoformat(start),
+        end=date.fromisoformat(end) if end else None,
+        scheme=scheme or ("graduated" if brackets else ""),
+        reason=reason,
+        included=None if included is None else Decimal(included),
+        discount=Decimal(discount),
+        **{"unit_code": setting.metric.unit.code, "currency": service.currency, "notation": "above", **values},
+    )
+    OverridePrice.objects.bulk_create(
+        OverridePrice(override=override, start=Decimal(start), unit_price=Decimal(price)) for start, price in brackets
+    )
+    return override
 
 
 def a_service(

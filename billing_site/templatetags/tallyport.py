@@ -1,6 +1,6 @@
 """What templates need to write: icons, amounts, quantities and times."""
 
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from django import template
@@ -67,9 +67,3 @@ def moment(at: datetime) -> str:
 def money_text(value: str, currency: str) -> str:
     """Write money that is stored as text, as in the totals of a run."""
     return money.write(Decimal(value), currency)
-
-
-@register.filter
-def iso_day(text: str) -> date:
-    """Read a day that is stored as text, as in the frozen prices of a line."""
-    return date.fromisoformat(text)

@@ -45,7 +45,7 @@ def test_the_start_of_the_first_bracket_is_the_included_however_it_is_written():
         ({"brackets": brackets(("0", "2"))}, ["USD: no bracket from 10 any more"]),
         (
             {"brackets": brackets(("0", "2"), ("10", "1"), ("20", "0.5", "9"))},
-            ["USD, from 20: a new bracket at $0.50 plus $9.00 per GB"],
+            ["USD, from 20: a new bracket at $0.50 per GB plus $9.00 once"],
         ),
     ],
 )
