@@ -5,6 +5,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django_q.models import Failure, OrmQ, Schedule, Success
 
+from billing_site.api import api
+
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = admin.site.site_title = "Tallyport"
 admin.site.index_title = "All records"
@@ -13,6 +15,8 @@ admin.site.unregister([Schedule, Success, Failure, OrmQ])
 
 urlpatterns = [
     path("", include("invoicing.urls")),
+    path("", include("catalog.public_urls")),
+    path("api/v1/", api.urls),
     path("admin/", include("invoicing.staff_urls")),
     path("admin/", include("catalog.urls")),
     path("admin/", include("metering.urls")),

@@ -1,5 +1,6 @@
 """The catalog's records in Django's admin. Prices of usage are not here: a version is never changed."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -8,8 +9,14 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.text import slugify
 
-from catalog.models import Client, ClientUser, Product, ProductPrice, Service, User
+from catalog import missing_prices
+from catalog.forms import NumberField
+from catalog.missing_prices import Missing
+from catalog.models import OVER, Client, ClientUser, Product, ProductPrice, Service, User
 from catalog.terms import Cycle, term
 from metering.providers import base
 
@@ -60,8 +67,30 @@ class ClientUserInline(admin.TabularInline[ClientUser, Client]):
     extra = 0
 
 
+class ClientForm(forms.ModelForm[Client]):
+    """Lets a client be billed in another currency only once all that it has is priced in it."""
+
+    class Meta:
+        model = Client
+        fields = ("name", "email", "address", "currency")
+
+    def clean_currency(self) -> str:
+        currency = str(self.cleaned_data["currency"])
+        if self.instance.pk and currency != self.initial.get("currency"):
+            refuse_without_price(missing_prices.of_currency(self.instance, currency, timezone.localdate()))
+        return currency
+
+
+def refuse_without_price(missing: Iterable[Missing]) -> None:
+    """Raise ValidationError when something has no price, with a link to where each is added."""
+    words = [format_html('{} <a href="{}">Go there</a>', each.sentence, each.address) for each in missing]
+    if words:
+        raise forms.ValidationError([forms.ValidationError(each) for each in words])
+
+
 @admin.register(Client)
 class ClientAdmin(admin.ModelAdmin[Client]):
+    form = ClientForm
     list_display = ("name", "email", "currency", "created_at")
     list_filter = ("currency",)
     search_fields = ("name", "email", "users__email")
@@ -73,7 +102,7 @@ class ProductForm(forms.ModelForm[Product]):
 
     class Meta:
         model = Product
-        fields = ("name", "description", "provider", "is_active")
+        fields = ("name", "slug", "description", "provider", "is_active")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,16 +114,37 @@ class ProductForm(forms.ModelForm[Product]):
             required=False,
             help_text="What meters its usage.",
         )
+        self.fields["slug"].required = False
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not data.get("slug") and "slug" not in self.errors:
+            data["slug"] = slugify(data.get("name", ""))
+            if not data["slug"]:
+                self.add_error("slug", "Enter one: the name has no letters to make it from.")
+        return data
+
+
+class ProductPriceForm(forms.ModelForm[ProductPrice]):
+    """Reads amounts as strictly as the pricing editor does."""
+
+    amount = NumberField(places=4, digits=12, missing="Enter an amount")
+
+    class Meta:
+        model = ProductPrice
+        fields = ("cycle", "currency", "amount")
 
 
 class ProductPriceInline(admin.TabularInline[ProductPrice, Product]):
     model = ProductPrice
+    form = ProductPriceForm
     extra = 1
 
 
 @admin.register(Product)
 class ProductAdmin(admin.ModelAdmin[Product]):
     form = ProductForm
+    prepopulated_fields: ClassVar = {"slug": ("name",)}
     list_display = ("name", "provider", "is_active")
     list_filter = ("provider", "is_active")
     search_fields = ("name", "description")
@@ -106,7 +156,11 @@ class ProductAdmin(admin.ModelAdmin[Product]):
 
 
 class ServiceForm(forms.ModelForm[Service]):
-    """Keeps the day on which a service is due in step with its anchor, cycle and next term."""
+    """Keeps the day on which a service is due in step with its anchor, cycle and next term.
+
+    Refuses what could not be billed: a service whose product has no price in its client's currency. One that is
+    as it was, is for billing to park.
+    """
 
     class Meta:
         model = Service
@@ -131,7 +185,15 @@ class ServiceForm(forms.ModelForm[Service]):
                 self.instance.next_due_on = term(anchor, Cycle(cycle), self.instance.next_term).start
             except ValueError as error:
                 self.add_error("anchor", str(error))
+        if not self.errors and data["status"] not in OVER and self.is_ordered():
+            product, currency, today = data["product"], data["client"].currency, timezone.localdate()
+            refuse_without_price(missing_prices.of_order(product, currency, cycle, today, self.instance.pk))
         return data
+
+    def is_ordered(self) -> bool:
+        """Whether it becomes a service, or another one than it was."""
+        is_new = self.instance._state.adding or self.initial.get("status") in OVER
+        return is_new or not {"client", "product", "cycle"}.isdisjoint(self.changed_data)
 
 
 @admin.register(Service)

@@ -34,12 +34,22 @@ class _Number(str):
 def answer(line: str) -> str:
     """Return the JSON answer to one line. Never raises."""
     try:
-        data = _read(line)
-        currency = _currency(data)
-        charge = rate(read_pricing(data), _number(data, "quantity", digits=16))
+        return charge(line)
     except PricingError as error:
-        return json.dumps({"error": str(error)}, ensure_ascii=False)
-    return json.dumps(as_json(charge, currency), ensure_ascii=False)
+        return refusal(error)
+
+
+def charge(line: str) -> str:
+    """Return the JSON charge of the pricing and quantity on one line. Raises PricingError."""
+    data = _read(line)
+    currency = _currency(data)
+    rated = rate(read_pricing(data), _number(data, "quantity", digits=16))
+    return json.dumps(as_json(rated, currency), ensure_ascii=False)
+
+
+def refusal(error: PricingError) -> str:
+    """Return the JSON answer to what cannot be rated."""
+    return json.dumps({"error": str(error)}, ensure_ascii=False)
 
 
 def as_json(charge: Charge, currency: str) -> dict[str, Any]:
@@ -108,10 +118,11 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        double = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise PricingError("input", f"the key {_shown(double)} is there twice")
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise PricingError("input", f"the key {_shown(key)} is there twice")
+        data[key] = value
     return data
 
 

@@ -1,8 +1,8 @@
-"""Staff pages about products and their prices."""
+"""Staff pages about products, their prices, and other terms for one client."""
 
 from django.urls import path
 
-from catalog import pricing_views, views
+from catalog import override_views, pricing_views, views
 
 urlpatterns = [
     path("products/", views.products, name="staff_products"),
@@ -12,5 +12,12 @@ urlpatterns = [
         "products/<int:pk>/metrics/<int:metric>/pricing/<int:number>/withdraw/",
         pricing_views.withdraw,
         name="staff_pricing_withdraw",
+    ),
+    path("services/<uuid:public_id>/metrics/<int:metric>/agreement/", override_views.agreement, name="staff_override"),
+    path("services/<uuid:public_id>/agreements/<int:pk>/end/", override_views.end, name="staff_override_end"),
+    path(
+        "services/<uuid:public_id>/agreements/<int:pk>/withdraw/",
+        override_views.withdraw,
+        name="staff_override_withdraw",
     ),
 ]

@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from catalog import price_list
 from catalog.models import ProductPrice, Service, User
 from invoicing import proof, statistics
 from invoicing.models import Invoice
@@ -73,6 +74,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "measured": [each for each in metrics if each.latest],
             "so_far": statistics.total(metrics),
             "price": price,
+            "prices": price_list.of_service(one, timezone.localdate()),
         },
     )
 

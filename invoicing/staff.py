@@ -1,5 +1,8 @@
 """Staff pages about services, invoices and runs."""
 
+from collections.abc import Iterable
+from datetime import date
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
@@ -8,7 +11,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from catalog.models import ProductPrice, Service
+from catalog import missing_prices
+from catalog.missing_prices import Missing
+from catalog.models import OVER, Override, ProductPrice, Service
+from catalog.overrides import ONE_DAY, earliest_end
 from invoicing import proof, statistics, termination, usage_invoicing
 from invoicing.billing import create_invoices
 from invoicing.drafts import CannotBill
@@ -26,6 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """What needs a person today?"""
     last = list(Collection.objects.whole().order_by("server_id", "-id").distinct("server_id").select_related("server"))
     today = timezone.localdate()
+    may_price = request.user.has_perm("catalog.view_product")
     context = {
         "section": "today",
         "now": timezone.now(),
@@ -35,6 +42,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "parked": list(Parked.objects.select_related("service__client", "service__product")[:20]),
         "waiting": Deferral.objects.count(),
         "unclaimed": _unclaimed().count(),
+        "missing": missing_prices.of_living_services(today) if may_price else [],
         "never_collected": list(Server.objects.filter(is_active=True, collections=None)),
         "due": Service.objects.due(today).count(),
         "run": Run.objects.first(),
@@ -42,9 +50,27 @@ def home(request: HttpRequest) -> HttpResponse:
         "has_servers": Server.objects.exists(),
     }
     context["open"] = sum(
-        bool(context[name]) for name in ("failing", "held", "parked", "waiting", "unclaimed", "never_collected")
+        bool(context[name])
+        for name in ("failing", "held", "parked", "waiting", "unclaimed", "never_collected", "missing")
     )
     return render(request, "staff/home.html", context)
+
+
+@require_GET
+@staff("catalog.view_product")
+def missing(request: HttpRequest) -> HttpResponse:
+    """Which prices keep services from being billed, now or soon?"""
+    parked = list(Parked.objects.select_related("service__client").order_by("since"))
+    rows = [(each, _parked_for(each, parked)) for each in missing_prices.of_living_services(timezone.localdate())]
+    return render(
+        request,
+        "staff/missing_prices.html",
+        {"section": "missing", "rows": rows, "missing": [each for each, _ in rows]},
+    )
+
+
+def _parked_for(lacking: Missing, parked: Iterable[Parked]) -> list[Parked]:
+    return [each for each in parked if lacking.is_lacked_by(each.service)]
 
 
 @require_GET
@@ -81,8 +107,19 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "invoices": Invoice.objects.filter(claims__service=one).order_by("-issued_on", "-number")[:10],
             "parked": Parked.objects.filter(service=one).first(),
             "waiting": Deferral.objects.filter(service=one).select_related("setting__metric"),
+            "agreements": _agreements(one),
+            "today": timezone.localdate(),
+            "is_over": one.status in OVER,
         },
     )
+
+
+def _agreements(service: Service) -> list[tuple[Override, str, date]]:
+    """Return what was agreed for a service, newest first by metric, with what it is today and its earliest last day."""
+    today = timezone.localdate()
+    rows = Override.objects.filter(service=service).order_by("setting__metric__display_name", "-start")
+    rows = rows.select_related("setting__metric", "created_by", "ended_by").prefetch_related("prices")
+    return [(each, each.state(today), earliest_end(each, today) - ONE_DAY) for each in rows]
 
 
 @require_POST

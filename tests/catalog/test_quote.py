@@ -87,6 +87,10 @@ RUBBISH = {
     "seven decimals": '{"quantity": "1.1234567", "brackets": [{}]}',
     "a lone surrogate": '{"quantity": "\\ud800", "brackets": [{}]}',
     "a key with a lone surrogate": '{"\\ud800": "1", "brackets": [{}]}',
+    "a discount of more than all": '{"quantity": "1", "brackets": [{}], "discount": "100.000001"}',
+    "a discount below nothing": '{"quantity": "1", "brackets": [{}], "discount": "-1"}',
+    "a discount in words": '{"quantity": "1", "brackets": [{}], "discount": "10 %"}',
+    "no discount but null": '{"quantity": "1", "brackets": [{}], "discount": null}',
     "a bracket that is a number": '{"quantity": "1", "brackets": [7]}',
     "a line that is too long": '{"quantity": "1", "brackets": [' + " " * MAX_LENGTH + "{}]}",
 }
@@ -124,3 +128,28 @@ def test_halves_are_rounded_away_from_zero_to_the_minor_unit(currency, rounded):
         {"scheme": "per_unit", "quantity": "1", "brackets": [{"unit_price": "2.665"}], "currency": currency}
     )
     assert json.loads(answer(line))["rounded"] == rounded
+
+
+@pytest.mark.parametrize(
+    ("quantity", "discount", "amount"),
+    [
+        ("20", "10", "18"),
+        ("20", "0", "20"),
+        ("20", "100", "0"),
+        ("20", "12.5", "17.5"),
+        ("3", "10", "4.5"),  # raised to the minimum of 5 first
+        ("60", "10", "45"),  # cut to the maximum of 50 first
+        ("0", "10", "4.5"),
+        ("20", "0.000001", "19.9999998"),
+    ],
+)
+def test_a_discount_is_taken_off_after_minimum_and_maximum(quantity, discount, amount):
+    line = {"brackets": [{"unit_price": "1"}], "minimum": "5", "maximum": "50"}
+    said = json.loads(answer(json.dumps({**line, "discount": discount, "quantity": quantity})))
+    assert said["amount"] == amount
+    assert sum(Decimal(step["amount"]) for step in said["steps"]) == Decimal(amount)
+
+
+def test_without_a_discount_there_is_no_step_of_it():
+    line = {"brackets": [{"unit_price": "1"}], "quantity": "3"}
+    assert answer(json.dumps({**line, "discount": "0"})) == answer(json.dumps(line))

@@ -38,7 +38,7 @@ from tests.builders import (
 
 pytestmark = pytest.mark.django_db
 
-LISTS = ["staff_home", "staff_runs", "staff_invoices", "staff_services", "staff_unbilled"]
+LISTS = ["staff_home", "staff_runs", "staff_invoices", "staff_services", "staff_missing_prices", "staff_unbilled"]
 
 
 @pytest.fixture(autouse=True)
@@ -153,9 +153,10 @@ def test_what_needs_a_person_is_on_the_first_page(ines, service):
     a_service(a_product(), a_client("Euro", "EUR"), anchor="2026-10-19", name="euro")
     post(ines, "staff_runs", bill="")
     shown = see(ines, "staff_home")
-    assert "3 things need a person today" in shown
+    assert "4 things need a person today" in shown
     assert "Server dead failed" in shown
     assert "1 service cannot be billed" in shown
+    assert "2 prices are missing" in shown
     assert "1 tenant uses resources that nobody is billed for" in shown
 
 
