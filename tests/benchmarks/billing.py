@@ -53,8 +53,8 @@ def build() -> dict[int, Pricing]:
         # Issued documents refuse this, but for the superuser of the benchmark.
         cursor.execute("SET session_replication_role = replica")
         cursor.execute(
-            "TRUNCATE catalog_client, catalog_product, metering_server, metering_metric, metering_usage, metering_latest,"
-            " invoicing_series, invoicing_run CASCADE"
+            "TRUNCATE catalog_client, catalog_product, metering_server, metering_metric, metering_usage,"
+            " metering_latest, invoicing_series, invoicing_run CASCADE"
         )
         cursor.execute("RESET session_replication_role")
     partitions.ensure([TERM, DUE])

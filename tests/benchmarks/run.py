@@ -1,12 +1,15 @@
 """`make bench`: the project's own paths beside a raw psycopg floor, measured in the same run.
 
-Prints ratios; nothing here is asserted. Sizes come from the environment: TENANTS (100000), METRICS (10).
+Prints ratios; nothing here is asserted. Arguments name the parts to run: collecting, rating, simulation; all of
+them, if none is named. Sizes come from the environment: TENANTS (100000), METRICS (10) for collecting, SERVICES
+(10000), MONTHS (12) for the simulation.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,14 +31,21 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
 
 from catalog import pricing as engine  # noqa: E402
-from metering import collection, units  # noqa: E402
-from metering.models import Server  # noqa: E402
+from catalog.aggregation import Aggregation  # noqa: E402
+from catalog.models import BracketPrice, Client, EnabledSpan, MetricSetting, PricingVersion, Product, Service  # noqa: E402
+from catalog.terms import Cycle, term  # noqa: E402
+from invoicing.simulation.rating import rated  # noqa: E402
+from invoicing.simulation.summary import Summary  # noqa: E402
+from metering import collection, partitions, units  # noqa: E402
+from metering.models import Server, Tenant  # noqa: E402
 from metering.periods import Period, day, month  # noqa: E402
 from metering.providers import base  # noqa: E402
 from metering.providers.base import Connection, Metric, MetricType, TenantUsage, Usage  # noqa: E402
 
 TENANTS = int(os.environ.get("TENANTS", "100000"))
 METRICS = int(os.environ.get("METRICS", "10"))
+SERVICES = int(os.environ.get("SERVICES", "10000"))
+MONTHS = int(os.environ.get("MONTHS", "12"))
 KINDS = [MetricType.SNAPSHOT] * 6 + [MetricType.DAY] * 2 + [MetricType.MONTH, MetricType.COUNTER]
 ROUNDS = 3
 
@@ -63,6 +73,15 @@ class Bench:
         for tenant in range(TENANTS):
             values = {name: Usage(Decimal(tenant * 1000 + self.step)) for name in self.names}
             yield TenantUsage(f"tenant-{tenant:06}", values)
+
+
+def empty() -> None:
+    """Leave nothing of a part that ran before."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE metering_reading, metering_usage, metering_latest")
+        for model in (BracketPrice, PricingVersion, EnabledSpan, MetricSetting, Service, Client, Product, Tenant):
+            cursor.execute(f"DELETE FROM {model._meta.db_table}")
+    Server.objects.all().delete()
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -137,9 +156,7 @@ def collecting() -> None:
     begin = datetime(2026, 11, 10, 6, tzinfo=UTC)
     labels = ["first", "all changed", "nothing changed"]
     for _ in range(ROUNDS):
-        with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE metering_reading, metering_usage, metering_latest, metering_tenant CASCADE")
-        Server.objects.all().delete()
+        empty()
         server = Server.objects.create(name="bench", provider="bench")
         for label, step, hours in zip(labels, (0, 1, 1), (0, 6, 12), strict=True):
             Bench.step = step
@@ -192,7 +209,103 @@ def rating() -> None:
         print(f"  {label:16} {count / seconds:10,.0f} ratings/s")
 
 
+# ---- simulation: what services used in the terms of some months, before and after a draft
+
+FIRST = date(2025, 1, 1)
+
+
+def simulation() -> None:
+    """A level of every day, by its last value before and by that or its mean after; and a total of every month."""
+    months = Period(FIRST, term(FIRST, Cycle.MONTHLY, MONTHS).start)
+    partitions.ensure(term(FIRST, Cycle.MONTHLY, number).start for number in range(MONTHS + 1))
+    print(f"Simulating {SERVICES:,} services × {MONTHS} months")
+    setting = _metered_services(MetricType.SNAPSHOT, months)
+    _simulate("last value", setting, months, Aggregation.LATEST)
+    _simulate("mean of days", setting, months, Aggregation.MEAN)
+    _simulate("month", _metered_services(MetricType.MONTH, months), months, Aggregation.LATEST)
+
+
+def _simulate(label: str, setting: MetricSetting, months: Period, aggregation: Aggregation) -> None:
+    draft = replace(setting.versions.get().sheet, aggregation=aggregation)
+    summary = Summary()
+    first, begin = 0.0, time.perf_counter()
+    for batch in rated(setting=setting, sheet=draft, months=months, today=date(2030, 1, 1)):
+        summary.add(batch.lines)
+        first = first or time.perf_counter() - begin
+    assert summary.outcomes[0].total.before
+    seconds = time.perf_counter() - begin
+    rows = 0
+
+    def read() -> None:
+        nonlocal rows
+        rows = _read_raw(setting.metric_id)
+
+    floor_seconds = timed(read)
+    print(
+        f"  {label:16} {seconds:6.2f} s  {2 * summary.terms / seconds:10,.0f} ratings/s"
+        f"   {seconds / floor_seconds:.2f} × floor that reads all {rows:,} rows ({floor_seconds:.2f} s)"
+        f"   first progress after {first:.2f} s"
+    )
+
+
+def _metered_services(kind: MetricType, months: Period) -> MetricSetting:
+    """Services with anchors on all days of a month, of two to a client, with a usage row for every period."""
+    empty()
+    server = Server.objects.create(name="bench", provider="bench")
+    metric = collection.declare("bench", [Metric("simulated", "Simulated", kind, units.GB)])["simulated"]
+    product = Product.objects.create(name="Bench", slug="bench", provider="bench")
+    setting = MetricSetting.objects.create(product=product, metric=metric)
+    setting.enabled_spans.create(start=months.start - timedelta(days=100))
+    version = setting.versions.create(
+        number=1, effective_from=date(2020, 1, 1), unit_code="GB", scheme="graduated", notation="first_unit"
+    )
+    for start, price in (("0", "2"), ("10", "1"), ("20", "0.50")):
+        version.prices.create(currency="USD", start=Decimal(start), unit_price=Decimal(price))
+    clients = Client.objects.bulk_create(
+        Client(name=f"Client {number}", currency="USD") for number in range(SERVICES // 2 + 1)
+    )
+    tenants = Tenant.objects.bulk_create(Tenant(server=server, key=f"tenant-{number}") for number in range(SERVICES))
+    Service.objects.bulk_create(
+        Service(
+            client=clients[number // 2],
+            product=product,
+            tenant=tenant,
+            name=tenant.key,
+            cycle=Cycle.MONTHLY,
+            anchor=months.start - timedelta(days=number % 31),
+            next_due_on=months.end,
+            status="active",
+        )
+        for number, tenant in enumerate(tenants)
+    )
+    period = "month" if kind == MetricType.MONTH else "day"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'INSERT INTO metering_usage (tenant_id, metric_id, start, "end", value, collection_id)'
+            " SELECT t.id, %s, d::date, (d + %s::interval)::date, (t.id * 7 + extract(doy FROM d) * 31) %% 40 * 1e9, 1"
+            " FROM generate_series(%s::timestamp, %s::timestamp, %s::interval) d CROSS JOIN metering_tenant t"
+            " ORDER BY d",
+            [metric.pk, f"1 {period}", months.start, months.end - timedelta(days=1), f"1 {period}"],
+        )
+        cursor.execute("ANALYZE")
+    return MetricSetting.objects.with_pricing().select_related("product").get(pk=setting.pk)
+
+
+def _read_raw(metric: int) -> int:
+    """One plain statement and a server-side cursor that brings every row as it is. Returns how many."""
+    params = connection.get_connection_params()
+    with (
+        psycopg.connect(host=params["host"], user=params["user"], dbname=params["dbname"]) as raw,
+        raw.cursor("floor") as cursor,
+    ):
+        cursor.itersize = 5000
+        cursor.execute("SELECT tenant_id, start, value FROM metering_usage WHERE metric_id = %s", [metric])
+        return sum(1 for _ in cursor)
+
+
+PARTS = {"collecting": collecting, "rating": rating, "simulation": simulation}
+
 if __name__ == "__main__":
     call_command("migrate", verbosity=0)
-    collecting()
-    rating()
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()

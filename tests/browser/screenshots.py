@@ -22,7 +22,8 @@ OUT = ROOT / "docs" / "screenshots"
 PASSWORD = "only for the screenshots"
 SIZES = {"wide": (1440, "light"), "dark": (1440, "dark"), "narrow": (360, "light")}
 MANAGED = "tr:has-text('Managed PostgreSQL') >> text=Metric billing"
-#: Name, who sees it, where it starts, and what to click on the way: a link's name, or a css selector.
+PRICING = [MANAGED, "tr:has-text('tables') a"]
+#: Name, who sees it, where it starts, and what to do on the way: click on what a selector finds, or type into it.
 PAGES = [
     ("login", "", "/account/login/", []),
     ("portal-home", "client", "/", []),
@@ -36,7 +37,24 @@ PAGES = [
     ("staff-unbilled", "staff", "/admin/unbilled/", []),
     ("staff-products", "staff", "/admin/products/", []),
     ("staff-product-metrics", "staff", "/admin/products/", [MANAGED]),
-    ("staff-pricing", "staff", "/admin/products/", [MANAGED, "tr:has-text('tables') a"]),
+    ("staff-pricing", "staff", "/admin/products/", PRICING),
+    ("staff-pricing-cliff", "staff", "/admin/products/", [*PRICING, "[value=volume]", ("[name=price-3-USD]", "0.50")]),
+    (
+        "staff-pricing-errors",
+        "staff",
+        "/admin/products/",
+        [*PRICING, ("[name=price-3-EUR]", ""), ("[name=start-2]", "25"), "text=Save as version"],
+    ),
+    (
+        "staff-simulation",
+        "staff",
+        "/admin/products/",
+        [*PRICING, ("[name=price-1-USD]", "2.20"), "button:has-text('What if')"],
+    ),
+    ("staff-agreement", "staff", "/admin/services/?q=lindqvist_shop", ["tbody th a", "text=Agree other terms"]),
+    ("staff-missing-prices", "staff", "/admin/missing-prices/", []),
+    ("price-lists", "", "/prices/", []),
+    ("price-list", "", "/prices/managed-postgresql/", []),
     ("staff-servers", "staff", "/admin/servers/", []),
     ("staff-server", "staff", "/admin/servers/", ["text=pg-demo"]),
     ("staff-server-new", "staff", "/admin/servers/new/prometheus/", []),
@@ -58,11 +76,17 @@ def shoot(browser: Browser, base: str) -> None:
             context.close()
 
 
-def visit(page: Page, address: str, clicks: list[str]) -> None:
+def visit(page: Page, address: str, steps: list[str | tuple[str, str]]) -> None:
     page.goto(address)
-    for click in clicks:
-        page.locator(click).first.click()
+    for step in steps:
+        if isinstance(step, tuple):
+            page.locator(step[0]).first.fill(step[1])
+        else:
+            page.locator(step).first.click()
         page.wait_for_load_state()
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(600 if steps else 0)  # what is typed is drawn anew after a pause
 
 
 def wait_for(address: str) -> None:

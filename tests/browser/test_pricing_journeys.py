@@ -1,7 +1,8 @@
 """What staff do with prices, in a real Chromium: create, edit, version, take back, and with no script at all."""
 
 import os
-from datetime import date
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -9,6 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from catalog.models import PricingVersion, User
 from invoicing.models import InvoicingSpan
+from metering import partitions
+from metering.models import Server, Usage
 from tests.browser.chromium import chromium, complaints, log_in
 from tests.builders import (
     MAILBOXES,
@@ -112,6 +115,43 @@ def test_staff_edit_it_into_a_second_version_and_take_that_back(browser: Browser
     expect(page.get_by_text("Version 2 is withdrawn. It stays in the history.")).to_be_visible()
     assert PricingVersion.objects.get(number=2).withdrawn_by == User.objects.get(email="ines@staff.test")
     assert said == []
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_staff_try_a_draft_on_past_months_and_come_back_to_it(browser: Browser, address: str, script: bool):
+    """25 mailboxes cost 18 + 16 by version 1, and 18 + 8 by the draft."""
+    setting = a_setting(a_product(), MAILBOXES, enabled_from=None)
+    priced(setting, ("0", "2"), ("10", "1"))
+    used_last_month()
+    page, said = opened(browser, address, java_script_enabled=script)
+    page.get_by_label("Bracket 2, price in USD").fill("0.5")
+    page.get_by_role("button", name="What if…").click()
+    expect(page.get_by_role("heading", name="What if: Mailboxes")).to_be_visible()
+    if not script:
+        page.get_by_role("button", name="Simulate").click()
+    result = page.locator("#result")
+    expect(result).to_contain_text("$34.00")
+    expect(result).to_contain_text("$26.00")
+    expect(result).to_contain_text("−$8.00")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    rows = Path(download.value.path()).read_text().splitlines()
+    assert len(rows) == 2
+    assert "34.00" in rows[1]
+    page.get_by_role("button", name="Back to the draft").click()
+    expect(page.get_by_label("Bracket 2, price in USD")).to_have_value("0.5")
+    assert PricingVersion.objects.count() == 1
+    assert said == []
+
+
+def used_last_month() -> None:
+    """The service had 25 mailboxes on the last day of the month before."""
+    server, last = Server.objects.get(), timezone.localdate().replace(day=1) - timedelta(days=1)
+    partitions.ensure([last])
+    Usage.objects.create(
+        tenant_id=a_tenant(server).pk, metric_id=a_metric(MAILBOXES).pk, start=last, end=last + timedelta(days=1),
+        value=25, collection_id=1,
+    )  # fmt: skip
 
 
 def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(browser: Browser, address: str):
