@@ -25,6 +25,7 @@ from invoicing.drafts import CannotBill, Draft
 from invoicing.issuing import Document
 from invoicing.models import Claim, Deferral, Invoice, Parked, Run
 from metering import collection
+from metering.decimals import EXACT
 from metering.models import Latest, Server, Tenant
 
 logger = logging.getLogger(__name__)
@@ -273,7 +274,7 @@ def _count(batch: Batch, result: Result) -> None:
     result.waiting.extend(wait for draft in batch.claimed for wait in draft.waiting)
     for document in batch.documents:
         currency = document.client.currency
-        result.amounts[currency] = result.amounts.get(currency, Decimal(0)) + document.total
+        result.amounts[currency] = EXACT.add(result.amounts.get(currency, Decimal(0)), document.total)
     if result.keep_documents:
         result.documents.extend(batch.documents)
 

@@ -16,7 +16,7 @@ from catalog.models import Client
 from invoicing import chain
 from invoicing.drafts import Draft
 from invoicing.models import BilledPeriod, Invoice, Line, Run
-from metering.decimals import plain
+from metering.decimals import exact_sum, plain
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Document:
 
     @property
     def total(self) -> Decimal:
-        return sum((draft.total for draft in self.drafts), Decimal(0))
+        return exact_sum(draft.total for draft in self.drafts)
 
 
 def claim(kind: str, drafts: Sequence[Draft], starts: Sequence[date], at: datetime) -> list[Draft]:
@@ -179,6 +179,7 @@ def _copy(model: Any, rows: Sequence[dict[str, Any]]) -> None:
         return
     names = ", ".join(f'"{column}"' for column in rows[0])
     with (
+        connection.wrap_database_errors,  # COPY is the driver's own, and so would be its errors
         connection.cursor() as cursor,
         cursor.copy(f'COPY "{model._meta.db_table}" ({names}) FROM STDIN') as copy,
     ):

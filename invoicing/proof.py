@@ -17,6 +17,7 @@ from catalog.pricing import Charge, Step
 from catalog.quote import read_pricing
 from catalog.wording import agreed_days, charge_rows, day_words
 from invoicing.models import BilledPeriod, Invoice, Line
+from metering.decimals import exact_sum
 from metering.units import Unit
 
 #: How many readings a line shows, the newest ones.

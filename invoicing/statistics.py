@@ -136,7 +136,7 @@ class Statistics:
             return None
         length = max(end, self.quantity)
         inside = min(self.quantity, included) if included else Decimal(0)
-        over = self.quantity - inside
+        over = EXACT.subtract(self.quantity, inside)
         tick = included if included and included < length else None
         return Meter(_percent(inside, length), _percent(over, length), _percent(tick, length) if tick else None)
 

@@ -23,6 +23,7 @@ from catalog.pricing import Charge, Pricing, rate
 from catalog.spans import covered
 from catalog.terms import Cycle, term
 from invoicing.models import BilledPeriod, Deferral, InvoicingSpan
+from metering.decimals import exact_sum
 from metering.models import Latest, Usage
 from metering.periods import Period, month
 from metering.providers.base import MetricType
@@ -68,7 +69,7 @@ class Billable:
         from_base = self.in_force.unit.from_base
         if self.in_force.rates_each_period:
             return [from_base(item.value) for item in self.items]
-        return [from_base(sum((item.value for item in self.items), Decimal(0)))]
+        return [from_base(exact_sum(item.value for item in self.items))]
 
     def charges(self, pricing: Pricing) -> list[Charge]:
         """Rate each of the quantities. Raises PricingError."""

@@ -24,6 +24,7 @@ from catalog.terms import Cycle, term
 from invoicing import chain, unbilled
 from invoicing.billing import Catalog
 from invoicing.models import BilledPeriod, Claim, Deferral, Invoice, Line, Series
+from metering.decimals import exact_sum
 from metering.periods import Period
 from metering.units import Unit
 
@@ -75,7 +76,7 @@ def _documents(progress: Progress) -> Iterator[Finding]:
             previous = last["digest"] if last else chain.START
             if chain.digest(previous, invoice, own) != invoice["digest"]:
                 yield Finding(invoice["number"], "its content or its place in the series was changed: the chain breaks")
-            if invoice["total"] != sum((line["amount"] for line in own), Decimal(0)):
+            if invoice["total"] != exact_sum(line["amount"] for line in own):
                 yield Finding(invoice["number"], f"the total {invoice['total']:f} is not the sum of its lines")
             for line in own:
                 for what in _line(line, periods[line["id"]], invoice["currency"], prices):
@@ -133,7 +134,7 @@ def _rated_again(line: Row, periods: list[Row]) -> Iterator[str]:
         if aggregate(how, levels, measured, line["pricing"]["term_days"]) != values[0]:
             yield "the quantity is not what its days come to"
     is_each = line["pricing"].get("periods") == Periods.EACH
-    rated = values if is_each else [sum(values, Decimal(0))]
+    rated = values if is_each else [exact_sum(values)]
     charges = [rate(pricing, unit.from_base(value)) for value in rated]
     charge = added(charges)
     if charge.quantity != line["quantity"]:

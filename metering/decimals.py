@@ -1,6 +1,7 @@
 """Decimal numbers from the outside: read strictly, written plainly, never through a float."""
 
 import re
+from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 #: Wide enough that no product or quotient of the numbers we accept is ever rounded by accident.
@@ -46,3 +47,11 @@ def plain(value: Decimal) -> str:
 def round_half_up(value: Decimal, places: int) -> Decimal:
     """Round to `places` decimals, halves away from zero, whatever the caller's decimal context."""
     return value.quantize(Decimal(1).scaleb(-places), context=EXACT)
+
+
+def exact_sum(values: Iterable[Decimal]) -> Decimal:
+    """Add up, whatever the caller's decimal context."""
+    total = Decimal(0)
+    for value in values:
+        total = EXACT.add(total, value)
+    return total

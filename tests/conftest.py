@@ -8,12 +8,14 @@ settings.register_profile("tallyport", deadline=None)
 settings.load_profile("tallyport")
 
 
-# Issued documents cannot be truncated. What a test committed is, by the superuser that the tests run as.
+# Issued documents cannot be truncated. What a test committed is, by the superuser that the tests run as; and
+# usage invoicing is switched on again, as the migrations leave it.
 _flush = DatabaseOperations.execute_sql_flush
 
 
 def _flush_all(self, sql_list):
-    _flush(self, ["SET session_replication_role = replica", *sql_list, "RESET session_replication_role"])
+    on_again = "INSERT INTO invoicing_invoicingspan (start) VALUES ('2000-01-01')"
+    _flush(self, ["SET session_replication_role = replica", *sql_list, on_again, "RESET session_replication_role"])
 
 
 DatabaseOperations.execute_sql_flush = _flush_all

@@ -10,6 +10,8 @@ from catalog.pricing import Bracket, Notation, Pricing, Scheme
 
 #: HYPOTHESIS_CASES=100000 for a longer look.
 CASES = settings(max_examples=int(os.environ.get("HYPOTHESIS_CASES", "10000")))
+#: For laws that follow from others.
+FEWER = settings(max_examples=int(os.environ.get("HYPOTHESIS_CASES", "10000")) // 10)
 
 prices = st.decimals(0, 1000, places=6) | st.decimals(0, 10**6, places=12)
 quantities = st.decimals(0, 10**4, places=3) | st.decimals(0, 10**15, places=6)

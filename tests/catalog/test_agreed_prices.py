@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from catalog.pricing import Bracket, Notation, Pricing, PricingError, Scheme, amount, rate
 from catalog.wording import agreed, agreement, price_sentence
 from metering.units import GB, MAILBOXES
-from tests.catalog.pricings import CASES, pricings, quantities, shares
+from tests.catalog.pricings import FEWER, pricings, quantities, shares
 
 ZERO = Decimal(0)
 #: Whole numbers too, which fall upon the bounds of brackets.
 more = st.integers(0, 200).map(Decimal) | st.decimals(0, 500, places=3)
 
 
-@CASES
+@FEWER
 @given(pricings(schemes=(Scheme.GRADUATED,), fees=False), more, quantities)
 def test_more_included_takes_off_exactly_what_those_units_cost(one, further, quantity):
     included = one.included + further
@@ -27,14 +27,14 @@ def test_more_included_takes_off_exactly_what_those_units_cost(one, further, qua
     assert Fraction(amount(one.with_included(included), quantity)) == expected
 
 
-@CASES
+@FEWER
 @given(pricings(fees=False), more, quantities)
 def test_what_is_included_costs_nothing_by_every_scheme(one, further, quantity):
     included = one.included + further
     assert amount(one.with_included(included), min(quantity, included)) == 0
 
 
-@CASES
+@FEWER
 @given(pricings(schemes=(Scheme.VOLUME,), fees=False), more, quantities)
 def test_by_total_volume_the_total_still_finds_the_bracket(one, further, quantity):
     included = one.included + further
@@ -44,7 +44,7 @@ def test_by_total_volume_the_total_still_finds_the_bracket(one, further, quantit
     assert Fraction(amount(one.with_included(included), quantity)) == expected
 
 
-@CASES
+@FEWER
 @given(pricings(), st.integers(0, 500))
 def test_a_price_with_its_own_included_is_itself_and_another_can_be_taken_back(one, further):
     assert one.with_included(one.included).ranges == one.ranges
@@ -53,7 +53,7 @@ def test_a_price_with_its_own_included_is_itself_and_another_can_be_taken_back(o
     assert there.with_included(one.included).ranges == one.ranges
 
 
-@CASES
+@FEWER
 @given(pricings(), shares, quantities)
 def test_a_discount_is_exactly_its_share_of_the_charge(one, share, quantity):
     full = Pricing(
@@ -66,7 +66,7 @@ def test_a_discount_is_exactly_its_share_of_the_charge(one, share, quantity):
     assert Fraction(amount(off, quantity)) == expected
 
 
-@CASES
+@FEWER
 @given(pricings(), more, shares, quantities)
 def test_the_steps_of_agreed_prices_add_up(one, further, share, quantity):
     there = one.with_included(one.included + further)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.pricing import Bracket, Pricing, Scheme, amount, rate
-from tests.catalog.pricings import CASES, pricings, quantities
+from tests.catalog.pricings import CASES, FEWER, pricings, quantities
 
 
 @CASES
@@ -21,7 +21,7 @@ def test_the_steps_add_up_to_the_amount(one, quantity):
     assert amount(one, quantity) == charge.amount
 
 
-@CASES
+@FEWER
 @given(pricings(), quantities, st.integers(1, 1000))
 def test_prices_times_k_cost_times_k(one, quantity, k):
     def times(value):
@@ -39,7 +39,7 @@ def test_prices_times_k_cost_times_k(one, quantity, k):
     assert Fraction(amount(scaled, quantity)) == k * Fraction(amount(one, quantity))
 
 
-@CASES
+@FEWER
 @given(pricings(schemes=list(Scheme)), quantities)
 def test_nothing_depends_on_the_decimal_context_of_the_caller(one, quantity):
     charge = rate(one, quantity)
@@ -49,14 +49,14 @@ def test_nothing_depends_on_the_decimal_context_of_the_caller(one, quantity):
         assert rate(replace(one), quantity) == charge
 
 
-@CASES
+@FEWER
 @given(pricings(schemes=list(Scheme)), quantities)
 def test_nothing_used_costs_nothing_and_no_charge_is_below_zero(one, quantity):
     assert amount(one, quantity) >= 0
     assert amount(replace(one, minimum=None), min(quantity, one.included)) == 0
 
 
-@CASES
+@FEWER
 @given(pricings(schemes=list(Scheme)), quantities)
 def test_a_discount_is_exactly_its_share_of_the_charge(one, quantity):
     whole = Fraction(amount(replace(one, discount=Decimal(0)), quantity))
