@@ -53,6 +53,16 @@ def inside_included(starts: Sequence[tuple[int, Decimal]], included: Decimal, un
     )
 
 
+def long_terms(cycles: Sequence[str]) -> Caution:
+    """Say that a level is billed once a term, however long that is."""
+    return Caution(
+        "A level is billed once a term",
+        (f"This product is also sold {' and '.join(cycles)}",),
+        "With the last value, only the level at the renewal counts, as if it had been there all the time. The mean or "
+        f"the days used say more of a long term. {_AS_IT_IS}",
+    )
+
+
 @dataclass(frozen=True)
 class _Look:
     """A pricing, and how its numbers are written."""

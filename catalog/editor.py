@@ -8,7 +8,8 @@ from itertools import pairwise
 from django.core.exceptions import ValidationError
 from django.forms.boundfield import BoundField
 
-from catalog.cautions import Caution, cautions, inside_included, missing_prices
+from catalog.aggregation import Aggregation
+from catalog.cautions import Caution, cautions, inside_included, long_terms, missing_prices
 from catalog.curve import Curve, curve
 from catalog.forms import NO_PRICE, NOT_PLAIN, NumberField, PricingForm
 from catalog.models import PricingVersion
@@ -238,7 +239,15 @@ def cautions_of(draft: PricingForm) -> list[Caution]:
     """Say what may surprise in what was typed, in the currency that is chosen, and what misses in any."""
     pricing, _ = _drawn(draft)
     surprises = cautions(pricing, draft.unit, chosen_currency(draft)) if pricing else []
-    return [*_unpriced(draft), *_inside_included(draft), *surprises]
+    return [*_unpriced(draft), *_inside_included(draft), *surprises, *_long_terms(draft)]
+
+
+def _long_terms(draft: PricingForm) -> list[Caution]:
+    """Warn of a level that is billed by its last value where a term can be longer than a month (as WHMCS advises)."""
+    long = sorted((each for each in draft.subject.cycles if each.months > 1), key=lambda each: each.months)
+    is_level = not draft.subject.setting.metric.adds_up
+    is_last = draft.cleaned_data.get("aggregation") is Aggregation.LATEST
+    return [long_terms(long)] if long and is_level and is_last else []
 
 
 def curve_of(draft: PricingForm) -> Curve | None:

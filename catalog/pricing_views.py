@@ -14,6 +14,7 @@ from catalog.forms import NumberField, PricingForm
 from catalog.metric_billing import CannotBackdate, CannotWithdraw, Outdated
 from catalog.models import OVER, MetricSetting, PricingVersion, Product, User
 from catalog.money import is_currency
+from catalog.terms import Cycle
 from catalog.typed import (
     MAX_ROWS,
     Column,
@@ -94,15 +95,16 @@ def posted_draft(request: HttpRequest, pk: int, metric: int) -> PricingForm:
 
 def subject_of(product: Product, metric: Metric, user: User) -> Subject:
     today, may_backdate = timezone.localdate(), metric_billing.may_backdate(user)
+    cycles = [Cycle(each) for each in product.prices.order_by().values_list("cycle", flat=True).distinct()]
     settings = MetricSetting.objects.with_pricing().prefetch_related("versions__created_by", "versions__withdrawn_by")
     setting = settings.filter(product=product, metric=metric).first()
     if setting is None:
         new = metric_billing.new_setting(product, metric)
-        return Subject(new, [], _columns(product, set()), today, may_backdate)
+        return Subject(new, [], _columns(product, set()), today, may_backdate, cycles)
     versions = list(setting.versions.all())
     last = next((version for version in reversed(versions) if not version.is_withdrawn), None)
     columns = _columns(product, set(last.currencies if last else ()))
-    return Subject(setting, versions, columns, today, may_backdate)
+    return Subject(setting, versions, columns, today, may_backdate, cycles)
 
 
 def _page(draft: PricingForm, *, is_saved: bool) -> dict[str, object]:

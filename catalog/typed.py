@@ -18,6 +18,7 @@ from catalog.models import MetricSetting, PricingVersion
 from catalog.money import is_currency, minor_units
 from catalog.pricing import ZERO, Notation, Scheme
 from catalog.sheet import Sheet
+from catalog.terms import Cycle
 from metering.decimals import EXACT, NotANumber, parse, plain, round_half_up
 from metering.units import Unit
 
@@ -50,6 +51,8 @@ class Subject:
     columns: Sequence[Column]
     today: date
     may_backdate: bool = False
+    #: The billing cycles that the product is sold in.
+    cycles: Sequence[Cycle] = ()
 
     @property
     def is_enabled(self) -> bool:

@@ -8,7 +8,7 @@ import time_machine
 from django.urls import reverse
 
 from catalog.models import PricingVersion
-from tests.builders import DISK, MAILBOXES, a_client, a_metric, a_product, a_service, a_staff_user, panel
+from tests.builders import DISK, EMAILS, MAILBOXES, a_client, a_metric, a_product, a_service, a_staff_user, panel
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +21,10 @@ def today():
 
 @pytest.fixture
 def product():
-    return a_product()
+    """A product that is sold by the month alone."""
+    one = a_product()
+    one.prices.exclude(cycle="monthly").delete()
+    return one
 
 
 @pytest.fixture
@@ -124,7 +127,9 @@ def test_prices_that_miss_in_a_currency_are_named_with_the_services_billed_in_it
 
 
 def test_a_currency_that_may_stay_empty_is_not_missed(staff):
-    response = staff.post(address(a_product(currency="EUR")), typed(price__1__EUR="1", rows="1", price__1__USD=""))
+    product = a_product(currency="EUR")
+    product.prices.exclude(cycle="monthly").delete()
+    response = staff.post(address(product), typed(price__1__EUR="1", rows="1", price__1__USD=""))
     assert said(response) == {}
 
 
@@ -158,6 +163,19 @@ def test_a_bracket_right_after_what_is_included_is_in_order(staff, product):
 
 
 # The curve
+
+
+def test_a_level_billed_by_its_last_value_is_cautioned_against_where_terms_are_long(staff, product):
+    """Fault I15, which WHMCS warns of."""
+    product.prices.create(cycle="annually", currency="USD", amount=100)
+    product.prices.create(cycle="quarterly", currency="USD", amount=30)
+    shown = text_of(staff.post(address(product), typed(scheme="graduated")))
+    assert "A level is billed once a term" in shown
+    assert "This product is also sold quarterly and annually" in shown
+    shown = text_of(staff.post(address(product), typed(scheme="graduated", aggregation="mean")))
+    assert "A level is billed once a term" not in shown
+    shown = text_of(staff.post(address(product, EMAILS), typed(scheme="graduated", unit="emails")))
+    assert "A level is billed once a term" not in shown
 
 
 def test_the_curve_is_drawn_with_title_sentence_and_table(staff, product):
