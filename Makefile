@@ -41,6 +41,7 @@ format: setup ## put the code into its format
 
 bench: setup ## ratios to a raw psycopg floor, from one run
 	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/billing.py
 
 screenshots: setup ## docs/screenshots, from the demo in a real Chromium
 	$(BIN)/python tests/browser/screenshots.py

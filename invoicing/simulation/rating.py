@@ -24,7 +24,7 @@ from catalog.sheet import Sheet
 from invoicing.models import InvoicingSpan
 from invoicing.simulation.prices import After, Before, Key, Prices, Pricings, Run
 from invoicing.simulation.terms import Ended, Served, ended, rows_of, services
-from metering.decimals import EXACT
+from metering.decimals import exact_sum
 from metering.periods import Period, day
 from metering.units import Unit
 
@@ -208,12 +208,12 @@ def _first(run: Run, service: Served) -> date:
 def _rated(prices: Prices, values: list[Decimal], currency: str) -> Rated:
     """Rate the sum of some periods, or each of them, and round once."""
     unit, pricing = prices.unit, prices.pricing
-    several = [unit.from_base(value) for value in values] if prices.is_each else [unit.from_base(sum(values, ZERO))]
-    quantity = _sum(several)
+    several = [unit.from_base(value) for value in values] if prices.is_each else [unit.from_base(exact_sum(values))]
+    quantity = exact_sum(several)
     if pricing is None:
         return Rated(quantity, unit, None)
     try:
-        return Rated(quantity, unit, round_amount(_sum([amount(pricing, each) for each in several]), currency))
+        return Rated(quantity, unit, round_amount(exact_sum([amount(pricing, each) for each in several]), currency))
     except PricingError:
         return Rated(quantity, unit, None)
 
@@ -225,14 +225,7 @@ def _added(lines: list[Rated]) -> Rated | None:
     unit = lines[-1].unit
     amounts = [line.amount for line in lines if line.amount is not None]
     return Rated(
-        _sum([unit.from_base(line.unit.to_base(line.quantity)) for line in lines]),
+        exact_sum([unit.from_base(line.unit.to_base(line.quantity)) for line in lines]),
         unit,
-        _sum(amounts) if len(amounts) == len(lines) else None,
+        exact_sum(amounts) if len(amounts) == len(lines) else None,
     )
-
-
-def _sum(numbers: Sequence[Decimal]) -> Decimal:
-    total = numbers[0]
-    for number in numbers[1:]:
-        total = EXACT.add(total, number)
-    return total
