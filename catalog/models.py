@@ -16,7 +16,7 @@ from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.money import is_currency
 from catalog.pricing import HUNDRED, MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
 from catalog.sheet import Sheet
-from catalog.spans import Span, covered
+from catalog.spans import Span
 from catalog.terms import Cycle
 from catalog.users import User as User
 from catalog.wording import agreed, agreement
@@ -133,9 +133,6 @@ class MetricSetting(models.Model):
     @property
     def is_enabled(self) -> bool:
         return any(span.end is None for span in self.enabled_spans.all())
-
-    def was_enabled(self, day: date) -> bool:
-        return covered(self.enabled_spans.all(), day)
 
     def version_on(self, day: date) -> PricingVersion | None:
         """Return the version in force on a day: the newest of those that apply from then or before."""

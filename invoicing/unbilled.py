@@ -138,7 +138,7 @@ def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dic
     `settings` holds the metric settings of each product, fetched `with_pricing`.
     """
     found = {cut.service.pk: Unbilled() for cut in cuts}
-    spans = list(InvoicingSpan.objects.all())
+    rules = _Rules(list(InvoicingSpan.objects.all()))
     metered = [cut for cut in cuts if cut.service.tenant_id]
     waited = _waited(metered)
     usage = _usage(metered, settings, waited)
@@ -149,9 +149,32 @@ def find(cuts: Several[Cut], settings: Mapping[int, list[MetricSetting]]) -> dic
             key = (cut.tenant_id, setting.metric_id)
             rows = usage.get(key, [])
             agreed = overrides.get((cut.service.pk, setting.pk), [])
-            judge = _Judge(cut, setting, agreed, spans, waited, collected.get(key))
+            judge = _Judge(cut, setting, agreed, rules, waited, collected.get(key))
             judge.decide(rows, found[cut.service.pk])
     return found
+
+
+class _Rules:
+    """What is the same for many services: whether a period was to be billed, and what priced it."""
+
+    def __init__(self, spans: list[InvoicingSpan]) -> None:
+        self.spans = spans
+        self.on: dict[tuple[int, date, date], bool] = {}
+        self.prices: dict[tuple[int, date, date], InForce | None] = {}
+
+    def was_on(self, setting: MetricSetting, start: date, end: date) -> bool:
+        key = setting.pk, start, end
+        if key not in self.on:
+            self.on[key] = was_on(setting, self.spans, start, end)
+        return self.on[key]
+
+    def in_force(self, setting: MetricSetting, agreed: list[Override], began: date, invoiced: date) -> InForce | None:
+        if agreed:
+            return choose(setting, agreed, began=began, invoiced=invoiced)
+        key = setting.pk, began, invoiced
+        if key not in self.prices:
+            self.prices[key] = choose(setting, (), began=began, invoiced=invoiced)
+        return self.prices[key]
 
 
 class _Judge:
@@ -162,19 +185,19 @@ class _Judge:
         cut: Cut,
         setting: MetricSetting,
         overrides: list[Override],
-        spans: list[InvoicingSpan],
+        rules: _Rules,
         waited: Mapping[tuple[int, int], dict[date, date]],
         collected_at: datetime | None,
     ) -> None:
         self.cut = cut
         self.setting = setting
         self.overrides = overrides
-        self.spans = spans
+        self.rules = rules
         self.waited = waited.get((cut.service.pk, setting.pk), {})
         self.collected_at = collected_at
 
     def decide(self, rows: list[Item], unbilled: Unbilled) -> None:
-        if not self.is_on(self.cut.until - timedelta(days=1)):
+        if not self.was_on(self.cut.until - timedelta(days=1), self.cut.until):
             return
         billable: dict[object, Billable] = {}
         adds_up = self.setting.metric.adds_up
@@ -189,13 +212,10 @@ class _Judge:
         unbilled.billable.extend(billable.values())
 
     def in_force(self, began: date) -> InForce | None:
-        return choose(self.setting, self.overrides, began=began, invoiced=self.cut.invoiced)
-
-    def is_on(self, day: date) -> bool:
-        return self.setting.was_enabled(day) and covered(self.spans, day)
+        return self.rules.in_force(self.setting, self.overrides, began, self.cut.invoiced)
 
     def was_on(self, start: date, end: date) -> bool:
-        return was_on(self.setting, self.spans, start, end)
+        return self.rules.was_on(self.setting, start, end)
 
     def totals(self, rows: list[Item], unbilled: Unbilled) -> Iterable[Item]:
         for row in rows:
@@ -307,7 +327,8 @@ def without_billed(rows: QuerySet[Usage]) -> QuerySet[Usage]:
 def _collected(cuts: list[Cut]) -> dict[tuple[int, int], datetime]:
     """Return when each metric of each tenant was last brought by a collection."""
     rows = Latest.objects.filter(tenant_id__in=[cut.tenant_id for cut in cuts]).with_collected_at()
-    return {(row.tenant_id, row.metric_id): row.collected_at for row in rows}
+    values = rows.values_list("tenant_id", "metric_id", "collected_at")  # type: ignore[misc]  # annotated
+    return {(tenant_id, metric_id): collected_at for tenant_id, metric_id, collected_at in values}
 
 
 def _waited(cuts: list[Cut]) -> dict[tuple[int, int], dict[date, date]]:
