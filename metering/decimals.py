@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import cache, reduce
 
 #: Wide enough that no product or quotient of the numbers we accept is ever rounded by accident.
 EXACT = Context(prec=120, rounding=ROUND_HALF_UP)
@@ -38,20 +39,24 @@ def parse(text: str, *, digits: int = 20, places: int = 6) -> Decimal:
 
 def plain(value: Decimal) -> str:
     """Write a decimal without exponent and without trailing zeros: `31`, `12.5`, `0`."""
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return "0" if text in {"-0", ""} else text
+    return "0" if text == "-0" else text
 
 
 def round_half_up(value: Decimal, places: int) -> Decimal:
     """Round to `places` decimals, halves away from zero, whatever the caller's decimal context."""
-    return value.quantize(Decimal(1).scaleb(-places), context=EXACT)
+    return EXACT.quantize(value, _step(places))
+
+
+@cache
+def _step(places: int) -> Decimal:
+    return Decimal(1).scaleb(-places)
 
 
 def exact_sum(values: Iterable[Decimal]) -> Decimal:
     """Add up, whatever the caller's decimal context."""
-    total = Decimal(0)
-    for value in values:
-        total = EXACT.add(total, value)
-    return total
+    return reduce(EXACT.add, values, Decimal(0))

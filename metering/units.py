@@ -6,13 +6,18 @@ never mixed up: `GB` is 10**9 bytes and `GiB` is 2**30 bytes.
 """
 
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from babel.numbers import format_decimal
-
+from metering import language
 from metering.decimals import EXACT, round_half_up
+
+
+def _(text: str) -> str:
+    """Mark a text for the catalogues of translations; it is translated where it is written."""
+    return text
+
 
 #: Rated quantities have at most this many decimals.
 PLACES = 6
@@ -46,36 +51,37 @@ class Unit:
 
     def from_base(self, value: Decimal) -> Decimal:
         """Convert a stored value into this unit and round it, half up, to the unit's places."""
-        return round_half_up(EXACT.divide(value, Decimal(self.factor)), self.places)
+        return round_half_up(EXACT.divide(value, _decimal(self.factor)), self.places)
 
     def to_base(self, quantity: Decimal) -> Decimal:
         return EXACT.multiply(quantity, Decimal(self.factor))
 
     def noun(self, quantity: Decimal) -> str:
         """`GB`, `mailbox` or `mailboxes`, as it stands behind the quantity or behind "per"."""
-        return self.symbol or (self.singular if quantity == 1 else self.plural)
+        return self.symbol or language.translated(self.singular if quantity == 1 else self.plural)
 
-    def number(self, quantity: Decimal, *, places: int | None = None, locale: str = "en") -> str:
+    def number(self, quantity: Decimal, *, places: int | None = None) -> str:
         """Write the number alone, with at most `places` decimals (all that the unit has, if None)."""
         shown = round_half_up(quantity, self.places if places is None else min(places, self.places))
-        if locale == "en":
-            # What Babel writes, without its 60 µs: a billing run writes millions of these.
-            text = f"{shown:,f}"
-            return text.rstrip("0").rstrip(".") if "." in text else text
-        with localcontext(EXACT):
-            return str(format_decimal(shown, format="#,##0." + "#" * PLACES, locale=locale, decimal_quantization=False))
+        text = f"{shown:,f}"
+        return language.in_digits(text.rstrip("0").rstrip(".") if "." in text else text)
 
-    def write(self, quantity: Decimal, *, places: int | None = None, locale: str = "en") -> str:
+    def write(self, quantity: Decimal, *, places: int | None = None) -> str:
         """Write a quantity in this unit: `1 mailbox`, `3,120 emails`, `16.37 GB`."""
-        return f"{self.number(quantity, places=places, locale=locale)} {self.noun(quantity)}"
+        return f"{self.number(quantity, places=places)} {self.noun(quantity)}"
 
     def explain(self) -> str:
         """Say what one unit is, for the people who price it."""
         if self.base != "byte" or self.factor == 1:
-            return f"whole {self.plural}" if self.is_whole else self.plural
+            plural = language.translated(self.plural)
+            return language.translated(_("whole %(units)s")) % {"units": plural} if self.is_whole else plural
         step = 1000 if self.factor % 1000 == 0 else 1024
         power = {1: "", 2: "²", 3: "³", 4: "⁴"}[_power(self.factor, step)]
-        return f"{self.symbol}, {step:,}{power} bytes"
+        bytes_ = language.in_digits(f"{step:,}")
+        return language.translated(_("%(symbol)s, %(number)s bytes")) % {
+            "symbol": self.symbol,
+            "number": f"{bytes_}{power}",
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it, as it is frozen on a line."""
@@ -86,7 +92,10 @@ class Unit:
         return cls(**data)
 
     def __str__(self) -> str:
-        return self.symbol or self.plural
+        return self.symbol or language.translated(self.plural)
+
+
+_decimal = cache(Decimal)
 
 
 def _power(factor: int, step: int) -> int:
@@ -101,15 +110,15 @@ def _bytes(symbol: str, factor: int) -> Unit:
     return Unit(symbol, symbol, symbol, symbol, places=PLACES, factor=factor, base="byte")
 
 
-WHOLE = Unit("whole", "unit", "units")
-DECIMAL = Unit("decimal", "unit", "units", places=PLACES)
-BYTES = Unit("B", "byte", "bytes", base="byte")
+WHOLE = Unit("whole", _("unit"), _("units"))
+DECIMAL = Unit("decimal", _("unit"), _("units"), places=PLACES)
+BYTES = Unit("B", _("byte"), _("bytes"), base="byte")
 KB, MB, GB, TB = (_bytes(symbol, 1000**n) for n, symbol in enumerate(["kB", "MB", "GB", "TB"], start=1))
 KIB, MIB, GIB, TIB = (_bytes(symbol, 1024**n) for n, symbol in enumerate(["KiB", "MiB", "GiB", "TiB"], start=1))
-ACCOUNTS = Unit("accounts", "account", "accounts")
-DOMAINS = Unit("domains", "domain", "domains")
-MAILBOXES = Unit("mailboxes", "mailbox", "mailboxes")
-DATABASES = Unit("databases", "database", "databases")
+ACCOUNTS = Unit("accounts", _("account"), _("accounts"))
+DOMAINS = Unit("domains", _("domain"), _("domains"))
+MAILBOXES = Unit("mailboxes", _("mailbox"), _("mailboxes"))
+DATABASES = Unit("databases", _("database"), _("databases"))
 
 BUILT_IN = {
     unit.code: unit

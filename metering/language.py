@@ -1,0 +1,65 @@
+"""The language in which people are written to: Django's active one, which a page, a mail or a document sets.
+
+Numbers and dates follow it as Unicode's locale data has them; words follow it by their translations. Providers are
+written in English alone and need no Django: it is imported where something is written.
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+from babel import Locale
+from babel.numbers import get_decimal_symbol, get_group_symbol
+
+#: English dates are written with the day first, as the invoices of most of the world have them.
+_OF_DATES = {"en": "en_GB"}
+
+
+def current() -> str:
+    """Return the locale that is written in, such as `en`, `de` or `pt_BR`."""
+    from django.utils.translation import get_language
+
+    return _locale(get_language() or "en")
+
+
+def translated(text: str) -> str:
+    """Return a text of ours in the current language; a name that staff gave comes back as it is."""
+    from django.utils.translation import gettext
+
+    return gettext(text)
+
+
+@cache
+def _locale(language: str) -> str:
+    from django.utils.translation import to_locale
+
+    return to_locale(language)
+
+
+@cache
+def of_dates(locale: str) -> Locale:
+    return Locale.parse(_OF_DATES.get(locale, locale))
+
+
+def in_digits(text: str) -> str:
+    """Return a number that is written in English, such as `1,234.5`, as the current language has it: `1.234,5`."""
+    return _digits(current())(text)
+
+
+@cache
+def _digits(locale: str) -> Callable[[str], str]:
+    # Babel writes a number in 60 µs, and a billing run writes millions.
+    group, point = get_group_symbol(locale), get_decimal_symbol(locale)
+    table = str.maketrans({",": group, ".": point})
+    _first, others = Locale.parse(locale).decimal_formats[None].grouping
+    if others != 3:
+        return lambda text: _grouped(text, others).translate(table)
+    return str if (group, point) == (",", ".") else lambda text: text.translate(table)
+
+
+def _grouped(text: str, others: int) -> str:
+    """Group the digits before the last three by so many: `12,34,567.5` in India."""
+    whole, point, rest = text.replace(",", "").partition(".")
+    sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
+    head, tail = digits[:-3], digits[-3:]
+    parts = [head[max(end - others, 0) : end] for end in range(len(head), 0, -others)][::-1]
+    return f"{sign}{','.join([*parts, tail])}{point}{rest}"
