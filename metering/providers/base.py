@@ -10,6 +10,7 @@ the server has no value for is left out of `values`. A metric that could not be 
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
@@ -24,7 +25,16 @@ from metering.units import Unit
 
 logger = logging.getLogger(__name__)
 
+
+def gettext_noop(text: str) -> str:
+    """Mark a text for translation: it is found by this name, and translated where it is shown."""
+    return text
+
+
 GROUP = "tallyport.providers"
+#: What the metrics for used space and for traffic are called by every provider that has them: by these names
+#: both areas show used of limit, and overage is billed.
+DISK, BANDWIDTH = "disk_used", "bandwidth"
 
 
 class ProviderError(Exception):
@@ -56,6 +66,10 @@ class Metric:
     type: MetricType
     unit: Unit
 
+    def __str__(self) -> str:
+        """Its name, in English; metering.models.Metric has it in the reader's language."""
+        return self.display_name
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -65,6 +79,8 @@ class Usage:
     `collected_at` is when the server says that it measured, if it says so. `start` and `end` name the
     period that the value belongs to, half-open, so that a closed month can be corrected; without them it
     belongs to the day or month of the collection. `limit` is the quota, where the server has one.
+    `counting_since` is when a counter began to count, where the server knows: a restart is then seen even
+    when the counter has passed its old value since.
     """
 
     value: Decimal
@@ -72,6 +88,7 @@ class Usage:
     start: date | None = None
     end: date | None = None
     limit: Decimal | None = None
+    counting_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +103,29 @@ class TenantUsage:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Cost:
+    """What asking a server has cost: remote calls, and bytes of their answers. Nothing is asked any more after
+    `ends`, an instant of the monotonic clock."""
+
+    ends: float = math.inf
+    calls: int = 0
+    bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """How to reach one server, and the one instant of the collection that asks it.
 
     `settings` and `credentials` hold the values of the provider's `fields`; a collection belongs to the
-    day and month that `as_of` falls on in `time_zone`.
+    day and month that `as_of` falls on in `time_zone`. What is asked is added to `cost`.
     """
 
     settings: Mapping[str, Any]
-    credentials: Mapping[str, str]
+    credentials: Mapping[str, str] = field(repr=False)
     as_of: datetime
     time_zone: tzinfo
+    cost: Cost = field(default_factory=Cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +153,14 @@ class Provider(Protocol):
     title: ClassVar[str]
     #: What the system calls a tenant: "a database name".
     tenant_is: ClassVar[str]
+    #: Which values reset, when and in which time zone, and how late they are: a sentence or two for staff.
+    resets: ClassVar[str] = ""
     #: What a server of this kind needs to be reached.
     fields: ClassVar[tuple[Field, ...]]
     #: Whether `usage(period)` can answer for a day or month that is over.
     can_look_back: ClassVar[bool]
+    #: Whether its servers are asked at all, or send their usage by themselves.
+    asks: ClassVar[bool] = True
 
     def __init__(self, connection: Connection) -> None: ...
 
@@ -182,6 +214,17 @@ def installed() -> dict[str, type[Provider]]:
         except Exception:
             logger.exception("the provider %s (%s) cannot be imported", entry.name, entry.value)
     return found
+
+
+def asks(name: str) -> bool:
+    """Whether servers of the provider called `name` are asked; one that is not installed would be."""
+    return getattr(installed().get(name), "asks", True)
+
+
+def declared(name: str, settings: Mapping[str, Any]) -> Sequence[Metric]:
+    """Return the metrics that a server with these settings declares; none when its provider is not installed."""
+    known = installed().get(name)
+    return known.metrics(settings) if known else ()
 
 
 def provider(name: str) -> type[Provider]:

@@ -19,14 +19,15 @@ from unicodedata import category
 
 from metering.periods import Period
 from metering.providers.base import Connection, Field, Metric, MetricType, Provider, ProviderError, TenantUsage, Usage
+from metering.providers.base import gettext_noop as _
 from metering.units import MAILBOXES, MB, Unit
 
 _METRICS = (
-    Metric("disk_used", "Disk used", MetricType.SNAPSHOT, MB),
-    Metric("files", "Files", MetricType.SNAPSHOT, Unit("files", "file", "files")),
-    Metric("mailboxes", "Mailboxes", MetricType.SNAPSHOT, MAILBOXES),
+    Metric("disk_used", _("Disk used"), MetricType.SNAPSHOT, MB),
+    Metric("files", _("Files"), MetricType.SNAPSHOT, Unit("files", _("file"), _("files"))),
+    Metric("mailboxes", _("Mailboxes"), MetricType.SNAPSHOT, MAILBOXES),
 )
-_DIRECTORIES = Unit("directories", "directory", "directories")
+_DIRECTORIES = Unit("directories", _("directory"), _("directories"))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: What opening a directory fails with when there is none, or none any more: a link took its place, for example.
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
@@ -47,10 +48,10 @@ class Filesystem(Provider):
     tenant's directory itself may be one.
     """
 
-    title: ClassVar[str] = "File system"
-    tenant_is: ClassVar[str] = "the name of a directory below the root"
+    title: ClassVar[str] = _("File system")
+    tenant_is: ClassVar[str] = _("the name of a directory below the root")
     can_look_back: ClassVar[bool] = False
-    fields: ClassVar[tuple[Field, ...]] = (Field("root", "Root", help="Absolute path, such as /srv/www."),)
+    fields: ClassVar[tuple[Field, ...]] = (Field("root", _("Root"), help=_("Absolute path, such as /srv/www.")),)
 
     def __init__(self, connection: Connection) -> None:
         self._root = str(connection.settings["root"])

@@ -9,8 +9,10 @@ those that may log in and are not superusers; what belongs to any other role is 
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
+from tempfile import NamedTemporaryFile
 from typing import Any, ClassVar, LiteralString, NamedTuple, cast
 
 import psycopg
@@ -21,6 +23,7 @@ from psycopg.sql import Identifier
 
 from metering.periods import Period
 from metering.providers.base import Connection, Field, Metric, MetricType, Provider, ProviderError, TenantUsage, Usage
+from metering.providers.base import gettext_noop as _
 from metering.units import DATABASES, MB, Unit
 
 APPLICATION = "tallyport"
@@ -62,7 +65,7 @@ SELECT tenant, live.datname, has_database_privilege(live.oid, 'CONNECT'),
        CASE WHEN live.oid IS NULL THEN 0
             WHEN has_database_privilege(live.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
             THEN pg_database_size(live.oid) END,
-       coalesce(connections, 0), coalesce(tup_inserted + tup_updated + tup_deleted, 0)
+       coalesce(connections, 0), coalesce(tup_inserted + tup_updated + tup_deleted, 0), s.stats_reset
 FROM tenants
 LEFT JOIN live ON live.oid = tenants.oid
 LEFT JOIN pg_stat_database s ON s.datid = live.oid
@@ -79,12 +82,12 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_cata
 """
 
 _TLS = (
-    ("disable", "never"),
-    ("prefer", "if the server offers it"),
-    ("require", "always, without checking the certificate"),
-    ("verify-full", "always, and check host name and certificate (by ~/.postgresql/root.crt)"),
+    ("disable", _("never")),
+    ("prefer", _("if the server offers it")),
+    ("require", _("always, without checking the certificate")),
+    ("verify-full", _("always, and check host name and certificate")),
 )
-_TENANTS = (("databases", "databases"), ("roles", "login roles, with the databases they own"))
+_TENANTS = (("databases", _("databases")), ("roles", _("login roles, with the databases they own")))
 
 
 class _Row(NamedTuple):
@@ -96,6 +99,7 @@ class _Row(NamedTuple):
     disk_used: int | None
     connections: int
     rows_written: int
+    stats_reset: datetime | None = None
 
 
 class _Name(Loader):
@@ -123,21 +127,28 @@ class PostgreSQL(Provider):
     """
 
     title: ClassVar[str] = "PostgreSQL"
-    tenant_is: ClassVar[str] = "a database name, or a role name"
+    tenant_is: ClassVar[str] = _("a database name, or a role name")
+    resets: ClassVar[str] = _(
+        "Sizes, tables and connections are as of now. Rows written count up until the statistics of the server are "
+        "reset, also by a crash, and may lag some seconds behind."
+    )
     can_look_back: ClassVar[bool] = False
     fields: ClassVar[tuple[Field, ...]] = (
-        Field("host", "Host", help="Name or address, or the directory of a Unix socket."),
-        Field("port", "Port", kind="number", initial=5432),
-        Field("user", "User", help="A plain role will do. Where it may not CONNECT, GRANT it pg_read_all_stats."),
-        Field("password", "Password", kind="secret", required=False),
-        Field("database", "Database to connect to", initial="postgres"),
+        Field("host", _("Host"), help=_("Name or address, or the directory of a Unix socket.")),
+        Field("port", _("Port"), kind="number", initial=5432),
+        Field("user", _("User"), help=_("A plain role will do. Where it may not CONNECT, GRANT it pg_read_all_stats.")),
+        Field("password", _("Password"), kind="secret", required=False),
+        Field("database", _("Database to connect to"), initial="postgres"),
         Field("sslmode", "TLS", "choice", initial="prefer", choices=_TLS),
-        Field("tenants", "Tenants are", "choice", initial="databases", choices=_TENANTS),
-        Field("left_out", "Left out", required=False, help="Tenants to skip, separated by commas."),
+        Field(
+            "ca", _("CA certificate"), "lines", required=False, help=_("PEM text, else that of ~/.postgresql/root.crt.")
+        ),
+        Field("tenants", _("Tenants are"), "choice", initial="databases", choices=_TENANTS),
+        Field("left_out", _("Left out"), required=False, help=_("Tenants to skip, separated by commas.")),
     )
 
     def __init__(self, connection: Connection) -> None:
-        settings = connection.settings
+        settings, self._cost = connection.settings, connection.cost
         self._roles = settings.get("tenants") == "roles"
         self._left_out = [name.strip() for name in str(settings.get("left_out") or "").split(",")]
         self._home = str(settings.get("database") or "postgres")
@@ -146,18 +157,27 @@ class PostgreSQL(Provider):
         self._password = connection.credentials.get("password") or ""
         self._server: dict[str, Any] = {name: settings.get(name) for name in ("host", "port", "user", "sslmode")}
         self._server["password"] = self._password
+        self._ca = str(settings.get("ca") or "").strip()
         self._where = f"{settings['host']}, port {settings.get('port') or 5432},"
 
     @classmethod
     def metrics(cls, settings: Mapping[str, Any] | None = None) -> Sequence[Metric]:
         levels = (
-            Metric("disk_used", "Disk used", MetricType.SNAPSHOT, MB),
-            Metric("tables", "Tables", MetricType.SNAPSHOT, Unit("tables", "table", "tables")),
-            Metric("connections", "Connections", MetricType.SNAPSHOT, Unit("connections", "connection", "connections")),
+            Metric("disk_used", _("Disk used"), MetricType.SNAPSHOT, MB),
+            Metric("tables", _("Tables"), MetricType.SNAPSHOT, Unit("tables", _("table"), _("tables"))),
+            Metric(
+                "connections",
+                _("Connections"),
+                MetricType.SNAPSHOT,
+                Unit("connections", _("connection"), _("connections")),
+            ),
         )
         if (settings or {}).get("tenants") == "roles":
             return levels
-        return (*levels, Metric("rows_written", "Rows written", MetricType.COUNTER, Unit("rows", "row", "rows")))
+        return (
+            *levels,
+            Metric("rows_written", _("Rows written"), MetricType.COUNTER, Unit("rows", _("row"), _("rows"))),
+        )
 
     def check(self) -> str:
         """Return "PostgreSQL 18.1, 4 databases": the version, and the databases that could be tenants."""
@@ -208,7 +228,10 @@ class PostgreSQL(Provider):
             if reasons := [part for part in parts if isinstance(part, str)]:
                 failures[metric] = " ".join(reasons)
             else:
-                values[metric] = Usage(Decimal(sum(part for part in parts if isinstance(part, int))))
+                # A level has no beginning, and a counter is that of one database.
+                since = databases[0][0].stats_reset if metric == "rows_written" else None
+                value = Decimal(sum(part for part in parts if isinstance(part, int)))
+                values[metric] = Usage(value, counting_since=since)
         return TenantUsage(tenant, values, failures)
 
     def _disk_used(self, row: _Row) -> int | str:
@@ -234,6 +257,7 @@ class PostgreSQL(Provider):
 
     def _query(self, database: str, query: LiteralString, arguments: Mapping[str, Any] | None = None) -> list[Any]:
         """Return the rows of the one query that a connection is made for. Raises ProviderError."""
+        self._cost.calls += 1
         try:
             with self._connect(database) as connection:
                 connection.execute(_LIMIT)
@@ -241,13 +265,21 @@ class PostgreSQL(Provider):
         except (psycopg.Error, UnicodeError) as error:
             # A server may repeat in its error what it was sent.
             reason = str(error).replace(self._password, "***") if self._password else str(error)
+            lines = [" ".join(line.split()).rstrip(".") for line in reason.splitlines() if line.strip()]
+            said = ". ".join(lines)
             raise ProviderError(
-                f"Could not ask {database} at {self._where} as {self._user}: {' '.join(reason.split()).rstrip('.')}. "
+                f"Could not ask {database} at {self._where} as {self._user}: {said}{'' if said[-1:] == '?' else '.'} "
                 "Check that it is running and lets this user in, and the settings of this server."
             ) from None
 
     def _connect(self, database: str) -> psycopg.Connection[TupleRow]:
-        connection = psycopg.connect(_SESSION, dbname=database, **self._server)
+        if not self._ca:
+            connection = psycopg.connect(_SESSION, dbname=database, **self._server)
+        else:
+            with NamedTemporaryFile("w", prefix="ca") as ca:
+                ca.write(self._ca)
+                ca.flush()
+                connection = psycopg.connect(_SESSION, dbname=database, sslrootcert=ca.name, **self._server)
         connection.read_only = True
         connection.adapters.register_loader("name", _Name)
         return connection

@@ -4,6 +4,10 @@ PromQL calculates in binary floating point, and `increase()` extrapolates. Value
 are written, multiplied exactly, and then rounded half up to whole bytes or pieces (six decimals for the
 unit `decimal`), which is finer than what they are worth.
 
+A metric is an expression, or a preset: the series of a known exporter, asked as the metric's type needs it. Only the
+increase of a counter may be summed over series. A sum of raw counts falls when one of them ends, and that would look
+like a reset; so a preset of the type `counter` needs one series per tenant.
+
 Every query is evaluated at an explicit instant. In an expression, `$start` and `$end` stand for unix
 seconds and `$range` for the time between them, such as `3600s`: the month or day so far, the whole of a
 month or day that is over, or, for a snapshot or a counter, the last hour.
@@ -21,6 +25,7 @@ from typing import Any, ClassVar
 from metering.decimals import EXACT, parse, round_half_up
 from metering.periods import Period, local_day
 from metering.providers.base import Connection, Field, Metric, MetricType, Provider, ProviderError, TenantUsage, Usage
+from metering.providers.base import gettext_noop as _
 from metering.providers.http import Client, HttpError, Limits, parse_json
 from metering.units import BUILT_IN
 
@@ -32,17 +37,98 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _NAME = re.compile(r"[a-z0-9_]+", re.ASCII)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
-_AUTH = (("none", "None"), ("basic", "User name and password"), ("bearer", "Bearer token"))
-_TYPES = tuple((kind.value, kind.value.capitalize()) for kind in MetricType)
+_AUTH = (("none", _("None")), ("basic", _("User name and password")), ("bearer", _("Bearer token")))
+_TYPES = (
+    (MetricType.SNAPSHOT.value, _("Snapshot")),
+    (MetricType.DAY.value, _("Day")),
+    (MetricType.MONTH.value, _("Month")),
+    (MetricType.COUNTER.value, _("Counter")),
+)
 _UNITS = tuple((code, code) for code in BUILT_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Preset:
+    """A series of a known exporter: what people call it, its selector, the label of its tenants, and what it counts.
+
+    `base` is that of the units that it can be shown in, empty for plain numbers; `per` divides what is counted.
+    """
+
+    title: str
+    series: str
+    label: str
+    is_counter: bool
+    base: str = "byte"
+    per: int = 1
+
+    def expression(self, kind: MetricType, label: str) -> str:
+        """Return the expression for a type. Raises ValueError when it cannot be asked so."""
+        per = f" / {self.per}" if self.per > 1 else ""
+        match self.is_counter, kind:
+            case True, MetricType.MONTH | MetricType.DAY:
+                return f"sum by ({label}) (increase({self.series}[$range])){per}"
+            case True, MetricType.COUNTER:
+                return f"last_over_time({self.series}[$range]){per}"
+            case False, MetricType.SNAPSHOT:
+                return f"sum by ({label}) ({self.series}){per}"
+        fitting = "month, day or counter" if self.is_counter else "snapshot"
+        raise ValueError(f"the preset {self.title!r} has the type {fitting}")
+
+
+_PRESETS = {
+    "kubernetes_sent": _Preset(
+        _("Kubernetes: bytes sent by pods"), "container_network_transmit_bytes_total", "namespace", True
+    ),
+    "kubernetes_received": _Preset(
+        _("Kubernetes: bytes received by pods"), "container_network_receive_bytes_total", "namespace", True
+    ),
+    "kubernetes_cpu": _Preset(
+        _("Kubernetes: CPU hours"), 'container_cpu_usage_seconds_total{container!=""}', "namespace", True, "", HOUR
+    ),
+    "kubernetes_memory": _Preset(
+        _("Kubernetes: memory in use"), 'container_memory_working_set_bytes{container!=""}', "namespace", False
+    ),
+    "kubernetes_volumes": _Preset(
+        _("Kubernetes: volumes in use"), "kubelet_volume_stats_used_bytes", "namespace", False
+    ),
+    "libvirt_sent": _Preset(
+        _("libvirt: bytes sent by guests"), "libvirt_domain_interface_stats_transmit_bytes_total", "domain", True
+    ),
+    "libvirt_received": _Preset(
+        _("libvirt: bytes received by guests"), "libvirt_domain_interface_stats_receive_bytes_total", "domain", True
+    ),
+    "minio_storage": _Preset(_("MinIO: size of buckets"), "minio_bucket_usage_total_bytes", "bucket", False),
+    "minio_sent": _Preset(_("MinIO: bytes sent"), "minio_bucket_traffic_sent_bytes", "bucket", True),
+}
 _COLUMNS = (
-    Field("system_name", "System name", help="Lower-case letters, digits and _; keep it once it is priced."),
-    Field("display_name", "Name", help="What clients read on the invoice."),
-    Field("type", "Type", "choice", "For a month, the server must keep its samples longer than that.", choices=_TYPES),
-    Field("unit", "Unit", "choice", choices=_UNITS),
-    Field("expression", "PromQL", "lines", help="One series per tenant. $start, $end and $range name the period."),
-    Field("label", "Tenant label", help="The label that names the tenant.", initial="tenant"),
-    Field("scale", "Scale", help="1024 if the expression is in KiB: value times scale is bytes.", initial="1"),
+    Field("system_name", _("System name"), help=_("Lower-case letters, digits and _; keep it once it is priced.")),
+    Field("display_name", _("Name"), help=_("What clients read on the invoice.")),
+    Field(
+        "type",
+        _("Type"),
+        "choice",
+        _("For a month, the server must keep its samples longer than that."),
+        choices=_TYPES,
+    ),
+    Field("unit", _("Unit"), "choice", choices=_UNITS),
+    Field(
+        "preset",
+        _("Preset"),
+        "choice",
+        _("Instead of PromQL: series of a known exporter. Month and day take its increase(), a counter its raw count."),
+        required=False,
+        choices=tuple((name, preset.title) for name, preset in _PRESETS.items()),
+    ),
+    Field("expression", "PromQL", "lines", _("One series per tenant. $start, $end and $range name the period."), False),
+    Field(
+        "label",
+        _("Tenant label"),
+        "text",
+        _("The label that names the tenant; empty for a preset's own."),
+        False,
+        "tenant",
+    ),
+    Field("scale", _("Scale"), help=_("1024 if the expression is in KiB: value times scale is bytes."), initial="1"),
 )
 
 
@@ -84,14 +170,21 @@ class Prometheus(Provider):
     """
 
     title: ClassVar[str] = "Prometheus"
-    tenant_is: ClassVar[str] = "the value of a label"
+    tenant_is: ClassVar[str] = _("the value of a label")
     fields: ClassVar[tuple[Field, ...]] = (
-        Field("url", "URL", help="https://host:9090, with the path in front of /api/v1 if there is one."),
-        Field("auth", "Authentication", "choice", initial="none", choices=_AUTH),
-        Field("username", "User name", required=False),
-        Field("password", "Password or bearer token", kind="secret", required=False),
-        Field("ca", "CA certificate", "lines", required=False, help="PEM text, if the system does not know the CA."),
-        Field("metrics", "Metrics", kind="rows", columns=_COLUMNS),
+        Field("url", "URL", help=_("https://host:9090, with the path in front of /api/v1 if there is one.")),
+        Field("auth", _("Authentication"), "choice", initial="none", choices=_AUTH),
+        Field("username", _("User name"), required=False),
+        Field("password", _("Password or bearer token"), kind="secret", required=False),
+        Field(
+            "ca", _("CA certificate"), "lines", required=False, help=_("PEM text, if the system does not know the CA.")
+        ),
+        Field("metrics", _("Metrics"), kind="rows", columns=_COLUMNS),
+    )
+    resets: ClassVar[str] = _(
+        "Month and day metrics begin anew with the calendar in the time zone of the server, and can be asked for again "
+        "as long as Prometheus keeps its samples (15 days unless told otherwise). Counters fall when what they count "
+        "restarts. Values are as late as scraping is."
     )
     can_look_back: ClassVar[bool] = True
     limits: ClassVar[Limits] = Limits()
@@ -166,7 +259,9 @@ class Prometheus(Provider):
             auth=(str(settings.get("username") or ""), secret) if kind == "basic" else None,
             headers={"Authorization": f"Bearer {secret}"} if kind == "bearer" else None,
             ca=str(settings.get("ca") or ""),
+            secrets=self._connection.credentials.values(),
             limits=self.limits,
+            cost=self._connection.cost,
         )
 
     def _ask(self, http: Client, query: _Query, period: Period | None) -> tuple[Mapping[str, Usage | str], str]:
@@ -226,6 +321,9 @@ def _by_tenant(result: list[Any], label: str) -> dict[str, list[Any]]:
 def _outcome(query: _Query, tenant: str, series: list[Any], period: Period | None) -> Usage | str:
     if not tenant:
         return f"{len(series)} series without the label {query.label}; aggregate by ({query.label}) in the expression"
+    if len(series) > 1 and query.metric.type is MetricType.COUNTER:
+        # One of them that ends would make their sum fall, which is what a reset looks like.
+        return f"{len(series)} series; a counter must be one, so take a month or day of increase() instead"
     if len(series) > 1:
         return f"{len(series)} series; sum by ({query.label}) in the expression"
     try:
@@ -256,18 +354,29 @@ def _query(row: Any) -> _Query:
     """Read a row of the configuration. Raises ValueError with the reason."""
     if not isinstance(row, Mapping):
         raise ValueError("it is not a row")
-    text = {column.name: str(row.get(column.name) or column.initial or "").strip() for column in _COLUMNS}
-    name, label = text["system_name"], text["label"]
+    initial = {
+        column.name: "" if row.get("preset") and column.name == "label" else column.initial for column in _COLUMNS
+    }
+    text = {name: str(row.get(name) or initial[name] or "").strip() for name in initial}
+    name, expression, preset = text["system_name"], text["expression"], _PRESETS.get(text["preset"])
+    label = text["label"] or (preset.label if preset else "")
     if not _NAME.fullmatch(name):
         raise ValueError("the system name is not of lower-case letters, digits and _")
     if text["type"] not in list(MetricType) or text["unit"] not in BUILT_IN:
         raise ValueError("the type or the unit is unknown")
-    if not _LABEL.fullmatch(label) or not text["expression"]:
+    if text["preset"] and (not preset or expression):
+        raise ValueError("the preset is unknown, or there is PromQL beside it")
+    if preset and preset.base != BUILT_IN[text["unit"]].base:
+        counted = "bytes: choose a unit of bytes" if preset.base else "a plain number: choose decimal"
+        raise ValueError(f"the preset {preset.title!r} is {counted}")
+    if preset and _LABEL.fullmatch(label):
+        expression = preset.expression(MetricType(text["type"]), label)
+    if not _LABEL.fullmatch(label) or not expression:
         raise ValueError("the expression is empty, or the label is not the name of one")
     if not (scale := parse(text["scale"], places=12)):
         raise ValueError("the scale is 0")
     metric = Metric(name, text["display_name"] or name, MetricType(text["type"]), BUILT_IN[text["unit"]])
-    return _Query(metric, text["expression"], label, scale)
+    return _Query(metric, expression, label, scale)
 
 
 def _list(reasons: Mapping[str, str]) -> str:
