@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
@@ -30,6 +31,7 @@ class Intake:
 
     metrics: Mapping[str, Metric]
     open_day: date
+    as_of: datetime
     tenants: dict[str, int] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
     seen_metrics: set[int] = field(default_factory=set)
@@ -75,31 +77,86 @@ def printable(text: str) -> str:
 
 
 def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
-    """Copy all acceptable values into the staging table `staged`, streaming."""
+    """Copy all acceptable values into the staging table `staged`, and their tenants into `seen`, streaming."""
     with connection.cursor() as cursor:
-        # In case this transaction has collected before; else the end of it drops them.
-        cursor.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.seen")
-        cursor.execute(
-            "CREATE TEMPORARY TABLE staged (tenant integer, metric integer, value numeric(24, 6),"
-            ' quota numeric(24, 6), start date, "end" date) ON COMMIT DROP'
-        )
+        _make_room(cursor)
         with cursor.copy("COPY staged FROM STDIN") as copy:
             for answer in answers:
                 if rows := "".join(_rows(intake, answer)):
                     copy.write(rows)
-        cursor.execute(
-            "CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id integer, is_new boolean,"
-            " is_back boolean) ON COMMIT DROP"
-        )
-        with cursor.copy("COPY seen (tenant, key) FROM STDIN") as copy:
-            for key, number in intake.tenants.items():
-                copy.write_row((number, key))
+        _copy_tenants(cursor, intake.tenants)
         _drop_ambiguous(cursor, intake)
+
+
+def stage_rows(tenants: Mapping[str, int], rows: Iterable[str]) -> None:
+    """Stage rows that were checked before: lines that `staged_row` makes, and the keys of their tenants."""
+    with connection.cursor() as cursor:
+        _make_room(cursor)
+        with cursor.copy("COPY staged FROM STDIN") as copy:
+            copy.write("".join(rows))
+        _copy_tenants(cursor, tenants)
+
+
+def staged_row(tenant: int, metric: int, value: str, start: date, end: date) -> str:
+    return f"{tenant}\t{metric}\t{value}{_period_columns(start, end)}"
+
+
+@lru_cache(maxsize=1024)
+def _period_columns(start: date, end: date) -> str:
+    return f"\t\\N\t\\N\t{start}\t{end}\n"
+
+
+def _copy_tenants(cursor: CursorWrapper, tenants: Mapping[str, int]) -> None:
+    with cursor.copy("COPY seen (tenant, key) FROM STDIN") as copy:
+        for key, number in tenants.items():
+            copy.write_row((number, key))
+
+
+def _make_room(cursor: CursorWrapper) -> None:
+    # In case this transaction has collected before; else the end of it drops them.
+    cursor.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.seen")
+    cursor.execute(
+        "CREATE TEMPORARY TABLE staged (tenant integer, metric integer, value numeric(24, 6),"
+        ' quota numeric(24, 6), counting_since timestamptz, start date, "end" date) ON COMMIT DROP'
+    )
+    cursor.execute(
+        "CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id integer, is_new boolean,"
+        " is_back boolean) ON COMMIT DROP"
+    )
+
+
+def hold(collection: Collection) -> None:
+    """Keep what is staged for a person to look at."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO metering_heldvalue"
+            ' (collection_id, tenant, metric_id, value, quota, counting_since, start, "end")'
+            ' SELECT %s, seen.key, s.metric, s.value, s.quota, s.counting_since, s.start, s."end"'
+            " FROM seen LEFT JOIN staged s ON s.tenant = seen.tenant",
+            [collection.pk],
+        )
+
+
+def stage_held(collection: Collection) -> None:
+    """Stage again what was held, as it was."""
+    with connection.cursor() as cursor:
+        _make_room(cursor)
+        cursor.execute(
+            "INSERT INTO seen (tenant, key) SELECT row_number() OVER (), tenant"
+            " FROM (SELECT DISTINCT tenant FROM metering_heldvalue WHERE collection_id = %s) held",
+            [collection.pk],
+        )
+        cursor.execute(
+            'INSERT INTO staged SELECT seen.tenant, metric_id, value, quota, counting_since, start, "end"'
+            " FROM metering_heldvalue held JOIN seen ON seen.key = held.tenant"
+            " WHERE collection_id = %s AND metric_id IS NOT NULL",
+            [collection.pk],
+        )
 
 
 def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
     key = answer.tenant
-    if reason := _bad_key(key):
+    if reason := bad_key(key):
         for name, failure in answer.failures.items() or [("", reason)]:
             intake.refuse(key, name, failure)
         return
@@ -118,7 +175,11 @@ def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
                 named = intake.named_period(intake.metrics[name], usage.start, usage.end)
                 intake.months.add(named.start)
                 period = f"{named.start}\t{named.end}\n"
-            value = _checked(usage.value)
+            if usage.counting_since and usage.counting_since > intake.as_of:
+                # Counted now, it would seem to have restarted once more the next time, and all of it count again.
+                since = usage.counting_since.isoformat(" ", "seconds")
+                raise ValueError(f"it says to count since {since}, which is after the collection; is its clock ahead?")
+            value = checked(usage.value)
         except KeyError:
             intake.refuse(key, name, "the provider did not declare this metric")
         except ValueError as error:
@@ -126,20 +187,23 @@ def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
         else:
             intake.values += 1
             intake.seen_metrics.add(columns[0])
-            yield f"{number}\t{columns[0]}\t{value}\t{_quota(intake, key, name, usage.limit)}\t{period}"
+            quota = _quota(intake, key, name, usage.limit)
+            since = usage.counting_since.isoformat() if usage.counting_since else "\\N"
+            yield f"{number}\t{columns[0]}\t{value}\t{quota}\t{since}\t{period}"
 
 
 def _quota(intake: Intake, tenant: str, metric: str, limit: Decimal | None) -> str:
     """Return the column of a limit. One that is no quantity is refused and left out; the value counts."""
     if limit is not None:
         try:
-            return _checked(limit)
+            return checked(limit)
         except ValueError as error:
             intake.refuse(tenant, metric, f"its limit: {error}")
     return "\\N"
 
 
-def _bad_key(key: str) -> str:
+def bad_key(key: str) -> str:
+    """Say why a tenant cannot be called so; empty if it can."""
     if not key.strip():
         return "a tenant without a name"
     if len(key) > MAX_KEY:
@@ -153,7 +217,7 @@ def _bad_key(key: str) -> str:
 _ORDINARY = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?", re.ASCII)
 
 
-def _checked(value: Decimal) -> str:
+def checked(value: Decimal) -> str:
     """Return the value as text if it may be stored. Raises ValueError with the reason."""
     if not isinstance(value, Decimal):
         raise ValueError(f"{value!r:.40} is of type {type(value).__name__}, not a Decimal")
@@ -164,8 +228,8 @@ def _checked(value: Decimal) -> str:
         raise ValueError(f"{value} is not a number")
     if value < 0:
         raise ValueError(f"{value} is negative")
-    if value > MAX_VALUE:
-        raise ValueError(f"{value:.3E} is above {MAX_VALUE:.0E}")
+    if value >= MAX_VALUE:
+        raise ValueError(f"{value:.3E} is not below {MAX_VALUE:.0E}")
     if value.as_tuple().exponent < -PLACES and value != round(value, PLACES):  # type: ignore[operator]
         raise ValueError(f"{value} has more than {PLACES} decimal places")
     return text
@@ -180,19 +244,50 @@ def _drop_ambiguous(cursor: CursorWrapper, intake: Intake) -> None:
         cursor.execute("DELETE FROM seen WHERE tenant = ANY(%s)", [numbers])
 
 
-def store(*, collection: Collection, intake: Intake, before: Collection | None) -> tuple[int, int]:
-    """Turn what was staged into tenants, readings, latest values and usage.
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How the current values of a metric changed, of the tenants that had one of the same period before.
 
-    Returns the number of readings stored, and of current values that were brought again.
+    `values` counts them, `used` those that were above zero, `gone` those of them that are zero now; `before`
+    and `now` are the sums. `fell` counts the totals that are less than they were, `fallen` names some of their
+    tenants.
+    """
+
+    metric_id: int
+    values: int
+    used: int
+    gone: int
+    before: Decimal
+    now: Decimal
+    fell: int
+    fallen: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What storing a collection did: readings that were new, current values that were brought again, values
+    that are as they were, and how each metric changed."""
+
+    readings: int
+    confirmed: int
+    unchanged: int
+    changes: list[Change]
+
+
+def store(
+    *, collection: Collection, metrics: Iterable[Metric], months: Iterable[date], before: Collection | None
+) -> Stored:
+    """Turn what was staged, of these metrics and months, into tenants, readings, latest values and usage.
 
     `before` is the last whole collection of the server that was stored. A counter of a tenant that is new
     since then counts in full; one that is only new to us starts from its first value. What it confirmed on
     the same day needs no writing when it is still so.
     """
-    partitions.ensure(intake.months | {collection.as_of.date()})
-    zone = collection.server.zone
-    is_same_day = before is not None and local_day(before.as_of, zone) == intake.open_day
-    types = {kind: [row.pk for row in intake.metrics.values() if row.type == kind] for kind in MetricType}
+    partitions.ensure({*months, collection.as_of.date()})
+    server = collection.server
+    open_day = local_day(collection.as_of, server.zone)
+    is_same_day = before is not None and local_day(before.as_of, server.zone) == open_day
+    types = {kind: [row.pk for row in metrics if row.type == kind] for kind in MetricType}
     with connection.cursor() as cursor:
         _match_tenants(cursor, collection)
         cursor.execute("SET LOCAL work_mem = '64MB'")
@@ -201,16 +296,19 @@ def store(*, collection: Collection, intake: Intake, before: Collection | None) 
             {
                 "collection": collection.pk,
                 "as_of": collection.as_of,
-                "checked_at": collection.as_of if collection.tenant_key else None,
+                "checked_at": collection.as_of if collection.is_of_some else None,
                 "counters": types[MetricType.COUNTER],
                 "resetting": types[MetricType.DAY] + types[MetricType.MONTH],
                 "counted_before": before.metrics if before else [],
-                "open_day": intake.open_day,
-                "is_same_day": is_same_day and not collection.tenant_key,
+                "open_day": open_day,
+                "is_same_day": is_same_day and not collection.is_of_some,
+                "collected_at": server.collected_at,
             },
         )
-        stored, confirmed = cursor.fetchone()
-        return stored, confirmed
+        rows = cursor.fetchall()
+    readings, confirmed, unchanged = (sum(row[number] for row in rows) for number in range(1, 4))
+    changes = [Change(metric, *counts) for metric, _, _, _, _, *counts in rows if counts[0]]
+    return Stored(readings + (rows[0][4] if rows else 0), confirmed, unchanged, changes)
 
 
 def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
@@ -270,10 +368,12 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
 #: The readings, latest values and usage of a collection, from the staged values. In words:
 #: - `incoming` knows, for each value, the latest one before it and how much a counter rose;
 #: - usage of the open period takes the value, or for a counter grows by the increase since the latest
-#:   count; a count that fell was reset, so all of it is increase;
+#:   count; a count that fell was reset, and so was one that the server says began since it was read last: all
+#:   of it is increase. One that fell though the server says that it went on lost a part that nobody knows;
 #: - what the last collection confirmed today and is still so needs no writing;
 #: - a reading is kept when the value differs from the latest one, or begins a new period of a total; of a
 #:   closed period that was asked for again, when it changed that period's usage;
+#: - what changed after its period had ended is noted as restated, and what staff corrected stays;
 #: - the latest value moves with the open period only.
 #: Only the holder of the server's lock writes rows of its tenants, so that nothing changes meanwhile.
 _STORE = """
@@ -286,10 +386,17 @@ WITH incoming AS MATERIALIZED (
            l.seen_until IS NOT NULL OR l.quota IS DISTINCT FROM s.quota AS is_other,
            l.tenant_id IS NOT NULL AS is_known,
            is_open AND l.tenant_id IS NOT NULL AND l.seen_until IS NULL AS is_current,
+           is_open AND l.seen_until IS NULL AND NOT is_counter AND (NOT is_resetting OR l.start = s.start)
+               AS is_comparable,
+           is_open AND is_resetting AND l.seen_until IS NULL AND l.start = s.start AND s.value < l.value AS has_fallen,
+           l.value AS before,
            CASE
+               WHEN s.counting_since > greatest(l.read_at, l.checked_at, l.seen_until, CASE WHEN l.seen_until IS NULL
+                   THEN %(collected_at)s::timestamptz END) THEN s.value
                WHEN l.value <= s.value THEN s.value - l.value
-               WHEN l.value > s.value THEN s.value
-               WHEN seen.is_new AND s.metric = ANY(%(counted_before)s) THEN s.value
+               WHEN l.value > s.value AND s.counting_since IS NULL THEN s.value
+               WHEN seen.is_new AND s.metric = ANY(%(counted_before)s)
+                   AND coalesce(s.counting_since > %(collected_at)s::timestamptz, true) THEN s.value
                ELSE 0
            END AS increase
     FROM (
@@ -306,13 +413,19 @@ WITH incoming AS MATERIALIZED (
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
         SET value = CASE WHEN u.metric_id = ANY(%(counters)s) THEN u.value + excluded.value ELSE excluded.value END,
             collection_id = excluded.collection_id
-        WHERE CASE WHEN u.metric_id = ANY(%(counters)s) THEN excluded.value <> 0 ELSE u.value <> excluded.value END
+        WHERE u.correction_id IS NULL
+            AND CASE WHEN u.metric_id = ANY(%(counters)s) THEN excluded.value <> 0 ELSE u.value <> excluded.value END
 ), closed_usage AS (
     INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
     SELECT tenant_id, metric_id, start, "end", value, %(collection)s FROM incoming WHERE NOT is_open
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
-        SET value = excluded.value, collection_id = excluded.collection_id WHERE u.value <> excluded.value
+        SET value = excluded.value, collection_id = excluded.collection_id
+        WHERE u.value <> excluded.value AND u.correction_id IS NULL
     RETURNING tenant_id, metric_id, start, "end", value
+), restated AS (
+    INSERT INTO metering_restated (tenant_id, metric_id, start, noted_at)
+    SELECT tenant_id, metric_id, start, %(as_of)s FROM closed_usage
+    ON CONFLICT (tenant_id, metric_id, start) DO UPDATE SET noted_at = excluded.noted_at
 ), newer AS (
     UPDATE metering_latest l SET
         value = i.value, quota = i.quota, start = i.start, collection_id = %(collection)s,
@@ -333,6 +446,13 @@ WITH incoming AS MATERIALIZED (
     INSERT INTO metering_reading (tenant_id, metric_id, read_at, start, "end", value, collection_id)
     SELECT tenant_id, metric_id, %(as_of)s, start, "end", value, %(collection)s FROM closed_usage
 )
-SELECT count(*) FILTER (WHERE is_new) + (SELECT count(*) FROM closed_usage), count(*) FILTER (WHERE is_current)
-FROM incoming
+SELECT metric_id, count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE is_current),
+       count(*) FILTER (WHERE is_open AND NOT is_new), (SELECT count(*) FROM closed_usage),
+       count(before) FILTER (WHERE is_comparable), count(*) FILTER (WHERE is_comparable AND before > 0),
+       count(*) FILTER (WHERE is_comparable AND before > 0 AND value = 0),
+       coalesce(sum(before) FILTER (WHERE is_comparable), 0), coalesce(sum(value) FILTER (WHERE is_comparable), 0),
+       coalesce(cardinality(array_agg(tenant_id) FILTER (WHERE has_fallen)), 0),
+       ARRAY(SELECT key FROM metering_tenant
+             WHERE id = ANY((array_agg(tenant_id) FILTER (WHERE has_fallen))[1:3]) ORDER BY key)
+FROM incoming GROUP BY metric_id
 """
