@@ -12,8 +12,14 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
-def staff(permission: str) -> Callable[[View[P]], View[P]]:
-    """Let staff with a permission pass; send nobody to the login, and refuse everyone else."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+def staff(*permissions: str, to_change: str = "") -> Callable[[View[P]], View[P]]:
+    """Let staff with a permission, or one of several, pass; send nobody to the login, and refuse everyone else.
+
+    `to_change` names the permission that a page wants for what is posted, when looking at it wants less.
+    """
 
     def gate(view: View[P]) -> View[P]:
         @wraps(view)
@@ -21,7 +27,8 @@ def staff(permission: str) -> Callable[[View[P]], View[P]]:
             user = request.user
             if not user.is_authenticated:
                 return redirect_to_login(request.get_full_path())
-            if not user.is_staff or not user.has_perm(permission):
+            needed = (to_change,) if to_change and request.method not in SAFE else permissions
+            if not user.is_staff or not any(map(user.has_perm, needed)):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 

@@ -3,15 +3,19 @@
 Readings, latest values and usage are not registered: they have composite keys, and are never edited.
 """
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from metering.models import Collection, Metric, Server, Tenant
+from metering.records import RawRecords, Records
 
 
 @admin.register(Server)
-class ServerAdmin(admin.ModelAdmin[Server]):
+class ServerAdmin(RawRecords):
     """Credentials are neither shown nor loaded; they and the settings are entered on the server's own page."""
 
     list_display = ("name", "provider_title", "time_zone", "is_active", "collected_at")
@@ -26,21 +30,20 @@ class ServerAdmin(admin.ModelAdmin[Server]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    @admin.display(description="Provider", ordering="provider")
+    @admin.display(description=_("Provider"), ordering="provider")
     def provider_title(self, server: Server) -> str:
         return server.provider_title
 
 
 @admin.register(Tenant)
-class TenantAdmin(admin.ModelAdmin[Tenant]):
+class TenantAdmin(Records):
     """A tenant can be named before a collection sees it. Its usage hangs on it, so it is never deleted."""
 
     list_display = ("key", "server", "first_seen_at", "missing_since")
     list_select_related = ("server",)
-    search_fields = ("key", "server__name")
+    found_by = ("key",)
     raw_id_fields = ("server",)
     readonly_fields = ("first_seen_at", "missing_since")
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         return super().get_queryset(request).defer("server__credentials", "server__settings")
@@ -48,11 +51,15 @@ class TenantAdmin(admin.ModelAdmin[Tenant]):
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "server", "key") if obj else self.readonly_fields
 
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        if not change:  # or what was read some time ago would be written back
+            super().save_model(request, obj, form, change)
+
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
         return False
 
 
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnly(RawRecords):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -67,9 +74,6 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
 class CollectionAdmin(ReadOnly):
     list_display = ("id", "server", "status", "as_of", "tenants", "values_seen", "readings_stored", "rejected")
     list_select_related = ("server",)
-    list_filter = ("status",)
-    search_fields = ("server__name", "tenant_key")
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Collection]:
         return super().get_queryset(request).defer("problems", "server__credentials", "server__settings")

@@ -6,7 +6,7 @@ everything that was typed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
 from zoneinfo import available_timezones
@@ -15,6 +15,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.utils.html import escape
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from metering.models import Metric, Server
 from metering.providers import base
@@ -36,8 +38,9 @@ class ServerForm(forms.ModelForm[Server]):
     class Meta:
         model = Server
         fields: ClassVar = ["name", "time_zone", "is_active"]
+        labels: ClassVar = {"time_zone": gettext_lazy("Time zone")}
         widgets: ClassVar = {"time_zone": forms.TextInput({"list": "time-zones", "autocomplete": "off"})}
-        error_messages: ClassVar = {"name": {"unique": "Another server has this name."}}
+        error_messages: ClassVar = {"name": {"unique": gettext_lazy("Another server has this name.")}}
 
 
 class SettingsForm(forms.Form):
@@ -60,11 +63,12 @@ class SettingsForm(forms.Form):
         for each in asked:
             self.fields[each.name] = form_field(each)
             if each.kind == "secret" and each.name in typed:
-                self._may_stay_blank(each, "Entered a moment ago and kept until you save. Leave blank to use it.")
+                self._may_stay_blank(each, _("Entered a moment ago and kept until you save. Leave blank to use it."))
             elif each.kind == "secret" and each.name in stored:
-                self._may_stay_blank(each, "Stored, and never shown. Leave blank to keep it.")
+                self._may_stay_blank(each, _("Stored, and never shown. Leave blank to keep it."))
                 if not each.required:
-                    label = f"Remove the stored {each.label[:1].lower()}{each.label[1:]}"
+                    name = f"{each.label[:1].lower()}{each.label[1:]}"
+                    label = _("Remove the stored %(name)s") % {"name": name}
                     self.fields[_removal(each)] = forms.BooleanField(label=label, required=False)
 
     def _may_stay_blank(self, asked: base.Field, why: str) -> None:
@@ -135,12 +139,12 @@ class Rows:
 
     @property
     def errors(self) -> list[str]:
-        return ["Fill in at least one row."] if self.is_bound and self.asked.required and not self.filled else []
+        return [_("Fill in at least one row.")] if self.is_bound and self.asked.required and not self.filled else []
 
     def changed_by(self, data: QueryDict) -> "Rows":
         """Return the rows as they were typed, with the one more or less that a button asked for."""
         typed = [raw(row) for row in self.forms]
-        name, _, number = data.get("remove", "").rpartition("-")
+        name, _dash, number = data.get("remove", "").rpartition("-")
         if name == self.asked.name and number.isdecimal() and int(number) < len(typed):
             del typed[int(number)]
         if data.get("add") != self.asked.name:
@@ -181,8 +185,9 @@ class ServerForms:
         self.kind = base.provider(server.provider)
         self.changes_rows = data is not None and ("add" in data or "remove" in data)
         self.typed = {**typed, **_secrets(self.kind.fields, data)}
-        lists = [each for each in self.kind.fields if each.kind == "rows"]
-        plain = [each for each in self.kind.fields if each.kind != "rows"]
+        fields = [_translated(each) for each in self.kind.fields]
+        lists = [each for each in fields if each.kind == "rows"]
+        plain = [each for each in fields if each.kind != "rows"]
         asked: dict[str, Any] = {"prefix": "settings", "asked": plain, "stored": stored, "typed": self.typed}
         if data is None:
             self.general = ServerForm(instance=server)
@@ -212,9 +217,13 @@ class ServerForms:
             settings = {**self.settings.settings(), rows.asked.name: [row.cleaned_data]}
             declared = {metric.system_name: metric for metric in self.kind.metrics(settings)}
             if name in seen:
-                row.add_error("system_name", "Another row has this system name.")
+                row.add_error("system_name", _("Another row has this system name."))
             elif name not in declared:
-                row.add_error(None, f"{self.kind.title} cannot use this row. Compare its values with the hints.")
+                row.add_error(
+                    None,
+                    _("%(title)s cannot use this row. Compare its values with the hints.")
+                    % {"title": _(self.kind.title)},
+                )
             else:
                 _check_metric(row, declared[name], elsewhere.get(name))
             seen.add(name)
@@ -234,7 +243,7 @@ class ServerForms:
         for rows in self.rows:
             found += [Fault(rows.asked.label, rows.prefix, error) for error in rows.errors]
             for number, row in enumerate(rows.forms, start=1):
-                found += _faults(row, f"{rows.asked.label}, row {number}")
+                found += _faults(row, _("%(rows)s, row %(number)s") % {"rows": rows.asked.label, "number": number})
         return found
 
     def save(self) -> Server:
@@ -251,6 +260,17 @@ class ServerForms:
         return server
 
 
+def _translated(asked: base.Field) -> base.Field:
+    """Return what a provider asks for, in the language of who reads it."""
+    return replace(
+        asked,
+        label=_(asked.label),
+        help=_(asked.help) if asked.help else "",
+        choices=tuple((value, _(words) if words else "") for value, words in asked.choices),
+        columns=tuple(map(_translated, asked.columns)),
+    )
+
+
 def form_field(asked: base.Field) -> forms.Field:
     """Return the form field for a setting that a provider asks for. Its hint is written as plain text."""
     options: dict[str, Any] = {
@@ -262,7 +282,7 @@ def form_field(asked: base.Field) -> forms.Field:
     if asked.kind == "number":
         return forms.IntegerField(min_value=0, max_value=10**12, **options)
     if asked.kind == "choice":
-        choices = asked.choices if asked.required else (("", "none"), *asked.choices)
+        choices = asked.choices if asked.required else (("", _("none")), *asked.choices)
         return forms.ChoiceField(choices=choices, **{**options, "initial": asked.initial or choices[0][0]})
     if asked.kind == "secret":
         widget = forms.PasswordInput({"autocomplete": "new-password"})
@@ -291,12 +311,13 @@ def _check_metric(row: RowForm, metric: base.Metric, elsewhere: tuple[str, base.
             row.add_error(column if column in row.fields else None, messages)
     if elsewhere:
         server, other = elsewhere
-        way_out = "Use the same, or another system name."
         if other.type != metric.type:
-            said = f"{server} has this metric with the type {other.type}. {way_out}"
+            said = _("%(server)s has this metric with the type %(type)s. Use the same, or another system name.")
+            said %= {"server": server, "type": other.type}
             row.add_error("type" if "type" in row.fields else None, said)
         if other.unit != metric.unit:
-            said = f"{server} has this metric with the unit {other.unit.code}. {way_out}"
+            said = _("%(server)s has this metric with the unit %(unit)s. Use the same, or another system name.")
+            said %= {"server": server, "unit": other.unit.code}
             row.add_error("unit" if "unit" in row.fields else None, said)
 
 

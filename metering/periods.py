@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,6 +35,7 @@ def day(of: date) -> Period:
     return Period(of, of + timedelta(days=1))
 
 
+@lru_cache(maxsize=1024)
 def month(of: date) -> Period:
     """Return the calendar month that a day lies in."""
     first = of.replace(day=1)

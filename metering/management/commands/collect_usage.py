@@ -45,12 +45,16 @@ class Command(BaseCommand):
 
     def chosen(self, name: str | None) -> list[Server]:
         if name is None:
-            return list(Server.objects.filter(is_active=True))
+            return list(Server.objects.asked())
         try:
-            return [Server.objects.get(name=name)]
+            server = Server.objects.get(name=name)
         except Server.DoesNotExist:
             known = ", ".join(Server.objects.values_list("name", flat=True)) or "none"
             raise CommandError(f"There is no server called {name}. There are: {known}.", returncode=2) from None
+        if not base.asks(server.provider):
+            said = f"{server} is not asked for usage, which is pushed. For a file there is import_usage."
+            raise CommandError(said, returncode=2)
+        return [server]
 
     def collect_all(self, servers: list[Server]) -> list[Collection]:
         with Progress(console=Console(stderr=True), transient=True) as progress:
