@@ -1,0 +1,166 @@
+"""What a client has of a product, and where its usage is measured."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from datetime import date, timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Case, ExpressionWrapper, F, Q, Subquery, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Coalesce
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from catalog.clients import Client
+from catalog.models.products import Product
+from catalog.terms import Cycle, term
+from catalog.wording import CYCLES
+from metering.models import Tenant
+from metering.periods import Period
+
+#: An invoice is made at most this long before its term.
+MOST_DAYS_AHEAD = timedelta(days=60)
+
+
+class ServiceQuerySet(models.QuerySet["Service"]):
+    def of_clients(self, clients: Collection[int]) -> ServiceQuerySet:
+        """What these clients have; in the portal, those of `catalog.access.clients_of`."""
+        return self.filter(client_id__in=clients)
+
+    def billable(self) -> ServiceQuerySet:
+        """Services that renew: suspended ones are still metered, and so still billed."""
+        return self.filter(status__in=[Service.Status.ACTIVE, Service.Status.SUSPENDED])
+
+    def with_clock(self) -> ServiceQuerySet:
+        """Annotate `billed_every`: the cycle of the service's clock, for rows that are read without the model."""
+        return self.annotate(
+            billed_every=Case(When(bills_monthly=True, then=Value(str(Cycle.MONTHLY))), default=F("cycle"))
+        )
+
+    @staticmethod
+    def _furthest(on: date) -> Combinable:
+        """The last day on which a term that is due on a day may start, as the products are: an index ends there."""
+        most = Product.objects.order_by("-invoice_days_ahead").values("invoice_days_ahead")[:1]
+        return ExpressionWrapper(Value(on, models.DateField()) + Coalesce(Subquery(most), 0), models.DateField())
+
+    def due(self, on: date) -> ServiceQuerySet:
+        """Services of which a term is to be invoiced on a day or before, as their products say."""
+        ahead = ExpressionWrapper(
+            Cast(F("next_due_on"), models.DateField()) - F("product__invoice_days_ahead"), models.DateField()
+        )
+        is_due = Q(next_due_on__lte=on) | Q(next_due_on__lte=on + MOST_DAYS_AHEAD, ahead__lte=on)
+        return (
+            self.billable()
+            .exclude(status=Service.Status.SUSPENDED, product__bills_suspended=False)
+            .alias(ahead=ahead)
+            .filter(is_due, next_due_on__lte=self._furthest(on))
+            .order_by("next_due_on", "pk")
+        )
+
+
+class Service(models.Model):
+    """A product that a client has, on a server, as a tenant.
+
+    Its terms are counted from `anchor` by its clock; `next_term` is the number of the first one that is
+    not billed yet, and `next_due_on` the day on which that one starts.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("Pending")
+        ACTIVE = "active", _("Active")
+        SUSPENDED = "suspended", _("Suspended")
+        TERMINATED = "terminated", _("Terminated")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="services")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="services")
+    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.PROTECT, related_name="services")
+    name = models.CharField(max_length=200, help_text=_("As the client knows it: a domain, a database."))
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    cycle = models.CharField(max_length=20, choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle])
+    anchor = models.DateField(help_text=_("The day on which the first term starts."))
+    next_term = models.PositiveIntegerField(default=0)
+    next_due_on = models.DateField(null=True, blank=True)
+    bills_monthly = models.BooleanField(default=False, help_text=_("Usage is billed every month of a longer cycle."))
+    metered_from = models.DateField(
+        null=True, blank=True, help_text=_("What was used before was billed when its product or tenant changed.")
+    )
+    terminated_on = models.DateField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ServiceQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["client", "name"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_due_on", "id"], name="services_by_due_day", condition=Q(next_due_on__isnull=False)
+            ),
+            # Whether a product is sold in a cycle, and to whom.
+            models.Index(
+                fields=["product", "cycle", "client"],
+                name="living_services_by_product",
+                condition=~Q(status__in=["terminated", "cancelled"]),
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant"],
+                condition=~Q(status__in=["terminated", "cancelled"]),
+                name="one_living_service_per_tenant",
+                violation_error_message=_("Another service that is not terminated has this tenant already."),
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["pending", "active", "suspended", "terminated", "cancelled"]),
+                name="service_has_a_known_status",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["active", "suspended"]) | Q(next_due_on__isnull=False),
+                name="living_service_has_a_due_day",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="terminated") | Q(terminated_on__isnull=False), name="terminated_service_says_when"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def currency(self) -> str:
+        return self.client.currency
+
+    @property
+    def is_billable(self) -> bool:
+        return self.status in (self.Status.ACTIVE, self.Status.SUSPENDED)
+
+    @property
+    def clock(self) -> Cycle:
+        """How often it is billed: as it renews, or every month for its usage."""
+        return Cycle.MONTHLY if self.bills_monthly else Cycle(self.cycle)
+
+    @property
+    def rhythm(self) -> str:
+        """How often it is billed and renews, in words: `monthly`, or `billed monthly, renews annually`."""
+        told = {"clock": CYCLES[self.clock], "cycle": CYCLES[Cycle(self.cycle)]}
+        if self.clock == self.cycle:
+            return str(told["cycle"])
+        return gettext("billed %(clock)s, renews %(cycle)s") % told
+
+    def term(self, number: int) -> Period:
+        """Return a term of its clock; the first is 0."""
+        return term(self.anchor, self.clock, number)
+
+    @property
+    def renewal(self) -> Period | None:
+        """The term that renews when the next one is billed; None where only a month of usage is over."""
+        number, rest = divmod(self.next_term * self.clock.months, Cycle(self.cycle).months)
+        return None if rest else term(self.anchor, Cycle(self.cycle), number)
+
+
+#: A service in one of these states is over: nobody has it, and nothing of it is billed again.
+OVER = [Service.Status.TERMINATED, Service.Status.CANCELLED]
