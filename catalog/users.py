@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from zoneinfo import available_timezones
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from catalog.languages import languages
+
+
+def validate_time_zone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(_("%(name)s is no time zone, such as Europe/Berlin."), params={"name": name})
 
 
 class UserManager(BaseUserManager["User"]):
@@ -26,8 +36,18 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=200, blank=True)
-    is_staff = models.BooleanField("staff", default=False)
-    is_active = models.BooleanField("active", default=True)
+    language = models.CharField(
+        max_length=10, blank=True, choices=languages, help_text=_("Empty: what their browser asks for.")
+    )
+    time_zone = models.CharField(
+        max_length=50, blank=True, validators=[validate_time_zone], help_text=_("Empty: the site's.")
+    )
+    quiet_from = models.TimeField(
+        null=True, blank=True, help_text=_("From this time of their day no alert is mailed …")
+    )
+    quiet_until = models.TimeField(null=True, blank=True, help_text=_("… until this one."))
+    is_staff = models.BooleanField(_("staff"), default=False)
+    is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(default=timezone.now)
 
     objects = UserManager()
@@ -36,7 +56,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(Lower("email"), name="one_user_per_email", violation_error_message="Taken."),
+            models.UniqueConstraint(Lower("email"), name="one_user_per_email", violation_error_message=_("Taken.")),
         ]
 
     def __str__(self) -> str:

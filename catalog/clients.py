@@ -1,0 +1,152 @@
+"""The customers, who may act for them, and what opens the API for them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from catalog.languages import languages
+from catalog.money import is_currency
+from catalog.users import User
+
+
+def validate_currency(code: str) -> None:
+    if not is_currency(code):
+        raise ValidationError(gettext("%(code)s is not a currency of ISO 4217, such as USD.") % {"code": code})
+
+
+class Client(models.Model):
+    """The customer, who is billed in one currency and one language."""
+
+    name = models.CharField(max_length=200)
+    email = models.EmailField(blank=True)
+    address = models.TextField(blank=True)
+    tax_number = models.CharField(max_length=50, blank=True, help_text=_("Such as a VAT number; invoices state it."))
+    currency = models.CharField(max_length=3, validators=[validate_currency])
+    language = models.CharField(
+        max_length=10, blank=True, choices=languages, help_text=_("Of its invoices and mails. Empty: the site's.")
+    )
+    users = models.ManyToManyField(User, through="ClientUser", related_name="clients")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        permissions: ClassVar = [("view_as_client", _("Can see the portal as a client does"))]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(currency__regex=r"^[A-Z]{3}$"), name="client_has_a_currency"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    """What a person may do for a client. All see its services, usage and invoices."""
+
+    OWNER = "owner", _("Owner")  # and change who else may, and its API keys
+    BILLING = "billing", _("Billing")  # set alerts and budgets, question lines
+    READER = "reader", _("read only")
+
+
+class ClientUser(models.Model):
+    """A person who may see what a client has, and do what the role says."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE)
+    user = models.ForeignKey(User, on_delete=models.CASCADE)
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.READER)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["client", "user"], name="one_membership_per_client_and_user"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} for {self.client}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self, at: datetime) -> InvitationQuerySet:
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=at)
+
+
+class Invitation(models.Model):
+    """A mail address that may become a user: of a client with a role, or of staff in a group.
+
+    The link in the mail holds a token; its digest is kept here.
+    """
+
+    client = models.ForeignKey(Client, null=True, on_delete=models.CASCADE, related_name="invitations")
+    role = models.CharField(max_length=10, choices=Role.choices, blank=True)
+    group = models.ForeignKey(Group, null=True, on_delete=models.CASCADE, related_name="+")
+    email = models.EmailField()
+    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the token.")
+    invited_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    accepted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    revoked_at = models.DateTimeField(null=True)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(client__isnull=False, group=None) & ~Q(role="")
+                | Q(client=None, role="", group__isnull=False),
+                name="invitation_is_to_a_client_or_to_staff",
+            ),
+            models.CheckConstraint(condition=Q(expires_at__gt=F("created_at")), name="invitation_lasts"),
+            models.UniqueConstraint(
+                "client",
+                "group",
+                Lower("email"),
+                condition=Q(accepted_at=None, revoked_at=None),
+                nulls_distinct=False,
+                name="one_open_invitation_per_address",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class ApiKey(models.Model):
+    """What opens the API for a client, to read what it has. The key itself is shown once; its digest is kept.
+
+    `window_started_at` and `window_requests` count the requests of a minute, for the limit on them.
+    """
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100, help_text=_("Who has it, such as the accounting system."))
+    begins_with = models.CharField(max_length=12, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the key.")
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    window_started_at = models.DateTimeField(null=True)
+    window_requests = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(name=""), name="api_key_has_a_name"),
+            models.UniqueConstraint(
+                fields=["client", "name"], condition=Q(revoked_at=None), name="one_usable_api_key_per_client_and_name"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
