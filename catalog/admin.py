@@ -1,24 +1,30 @@
 """The catalog's records in Django's admin. Prices of usage are not here: a version is never changed."""
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from catalog import missing_prices
+from catalog.client_forms import ClientForm, refuse_without_price
 from catalog.forms import NumberField
-from catalog.missing_prices import Missing
 from catalog.models import OVER, Client, ClientUser, Product, ProductPrice, Service, User
+from catalog.naming import services_called
 from catalog.terms import Cycle, term
 from metering.providers import base
+from metering.records import Capped, RawRecords, Records
 
 
 class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]
@@ -40,61 +46,72 @@ class UserForm(UserChangeForm):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(Records, DjangoUserAdmin):  # type: ignore[type-arg]
     form = UserForm
     add_form = NewUserForm
     list_display = ("email", "name", "is_staff", "is_active", "last_login")
-    list_filter = ("is_staff", "is_superuser", "is_active", "groups")
-    search_fields = ("email", "name")
-    ordering = ("email",)
+    list_filter = ("is_staff", "groups")
+    found_by = ("email", "name")
+    ordering: ClassVar = ["email"]
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", "name", "password")}),
         (
-            "Permissions",
+            gettext_lazy("Permissions"),
             {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
         ),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("email", "name", "usable_password", "password1", "password2")}),
     )
+    #: What a user may: chosen on the pages of the team, where nobody raises their own rights, and here by superusers.
+    rights = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        own = () if _is_superuser(request) else self.rights
+        return (*self.readonly_fields, *own)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Nobody else of staff is changed by whoever is no superuser: a password is as good as their rights."""
+        is_above = obj is not None and (obj.is_staff or obj.is_superuser) and not _is_superuser(request)
+        return super().has_change_permission(request, obj) and not is_above
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        is_above = obj is not None and (obj.is_staff or obj.is_superuser) and not _is_superuser(request)
+        return super().has_delete_permission(request, obj) and not is_above
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return bool(getattr(request.user, "is_superuser", False))
+
+
+class Labelled(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    """Rows whose fields say what they are: in a table, Django gives them no labels."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for name, field in form.fields.items():
+            field.widget.attrs.setdefault("aria-label", str(field.label or name))
 
 
 class ClientUserInline(admin.TabularInline[ClientUser, Client]):
     model = ClientUser
+    formset = Labelled
     raw_id_fields = ("user",)
     extra = 0
 
 
-class ClientForm(forms.ModelForm[Client]):
-    """Lets a client be billed in another currency only once all that it has is priced in it."""
-
-    class Meta:
-        model = Client
-        fields = ("name", "email", "address", "currency")
-
-    def clean_currency(self) -> str:
-        currency = str(self.cleaned_data["currency"])
-        if self.instance.pk and currency != self.initial.get("currency"):
-            refuse_without_price(missing_prices.of_currency(self.instance, currency, timezone.localdate()))
-        return currency
-
-
-def refuse_without_price(missing: Iterable[Missing]) -> None:
-    """Raise ValidationError when something has no price, with a link to where each is added."""
-    words = [format_html('{} <a href="{}">Go there</a>', each.sentence, each.address) for each in missing]
-    if words:
-        raise forms.ValidationError([forms.ValidationError(each) for each in words])
-
-
 @admin.register(Client)
-class ClientAdmin(admin.ModelAdmin[Client]):
+class ClientAdmin(RawRecords):
     form = ClientForm
     list_display = ("name", "email", "currency", "created_at")
-    list_filter = ("currency",)
-    search_fields = ("name", "email", "users__email")
+    found_by = ("name", "email")
     inlines: ClassVar = [ClientUserInline]
+
+    def view_on_site(self, client: Client) -> str:
+        """All that it has."""
+        return reverse("staff_client", args=[client.pk])
 
 
 class ProductForm(forms.ModelForm[Product]):
@@ -102,17 +119,31 @@ class ProductForm(forms.ModelForm[Product]):
 
     class Meta:
         model = Product
-        fields = ("name", "slug", "description", "provider", "is_active")
+        fields = (
+            "name",
+            "slug",
+            "description",
+            "provider",
+            "is_active",
+            "bills_monthly",
+            "bills_suspended",
+            "invoice_days_ahead",
+            "grace_days",
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = {name: known.title for name, known in base.installed().items()}
+        if "slug" not in self.fields:
+            return  # Whoever may only look gets no fields
+        choices = {name: _(known.title) for name, known in base.installed().items()}
         if self.instance.provider:
-            choices.setdefault(self.instance.provider, f"{self.instance.provider} (not installed)")
+            choices.setdefault(
+                self.instance.provider, _("%(provider)s (not installed)") % {"provider": self.instance.provider}
+            )
         self.fields["provider"] = forms.ChoiceField(
-            choices=[("", "nothing meters it"), *choices.items()],
+            choices=[("", _("nothing meters it")), *choices.items()],
             required=False,
-            help_text="What meters its usage.",
+            help_text=_("What meters its usage."),
         )
         self.fields["slug"].required = False
 
@@ -121,29 +152,51 @@ class ProductForm(forms.ModelForm[Product]):
         if not data.get("slug") and "slug" not in self.errors:
             data["slug"] = slugify(data.get("name", ""))
             if not data["slug"]:
-                self.add_error("slug", "Enter one: the name has no letters to make it from.")
+                self.add_error("slug", _("Enter one: the name has no letters to make it from."))
         return data
 
 
 class ProductPriceForm(forms.ModelForm[ProductPrice]):
     """Reads amounts as strictly as the pricing editor does."""
 
-    amount = NumberField(places=4, digits=12, missing="Enter an amount")
+    amount = NumberField(places=4, digits=12, missing=gettext_lazy("Enter an amount"))
 
     class Meta:
         model = ProductPrice
         fields = ("cycle", "currency", "amount")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            # Where its row is a block of its own, there is no head above it.
+            field.widget.attrs["aria-label"] = field.label or name.capitalize()
+            if name == "currency":
+                field.widget.attrs["placeholder"] = settings.DEFAULT_CURRENCY
+
 
 class ProductPriceInline(admin.TabularInline[ProductPrice, Product]):
     model = ProductPrice
+    formset = Labelled
     form = ProductPriceForm
     extra = 1
 
 
 @admin.register(Product)
-class ProductAdmin(admin.ModelAdmin[Product]):
+class ProductAdmin(Capped):
     form = ProductForm
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "description", "provider", "is_active")}),
+        (
+            gettext_lazy("When its services are billed"),
+            {
+                "fields": ("bills_monthly", "bills_suspended", "invoice_days_ahead", "grace_days"),
+                "description": gettext_lazy(
+                    "Billing usage every month holds for services that are ordered from now on; the rest holds for all "
+                    "of them."
+                ),
+            },
+        ),
+    )
     prepopulated_fields: ClassVar = {"slug": ("name",)}
     list_display = ("name", "provider", "is_active")
     list_filter = ("provider", "is_active")
@@ -151,8 +204,19 @@ class ProductAdmin(admin.ModelAdmin[Product]):
     inlines: ClassVar = [ProductPriceInline]
 
     def view_on_site(self, product: Product) -> str:
-        """Metric billing."""
-        return reverse("staff_product_metrics", args=[product.pk])
+        """What it costs, and who has it."""
+        return reverse("staff_product", args=[product.pk])
+
+    def response_post_save_add(self, request: HttpRequest, obj: Product) -> HttpResponseRedirect:
+        """Its page says what comes next: its metrics and their prices."""
+        return redirect(self.view_on_site(obj))
+
+    def response_post_save_change(self, request: HttpRequest, obj: Product) -> HttpResponseRedirect:
+        return redirect(self.view_on_site(obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
+        """What somebody has or had stays: it can be taken from sale."""
+        return super().has_delete_permission(request, obj) and not (obj and obj.services.exists())
 
 
 class ServiceForm(forms.ModelForm[Service]):
@@ -169,24 +233,32 @@ class ServiceForm(forms.ModelForm[Service]):
     def clean_status(self) -> str:
         status, before = str(self.cleaned_data["status"]), self.initial.get("status")
         if status == Service.Status.TERMINATED and before != status:
-            raise forms.ValidationError("Terminate a service on its own page, so that its last invoice is made.")
+            raise forms.ValidationError(_("Terminate a service on its own page, so that its last invoice is made."))
+        runs = (Service.Status.ACTIVE, Service.Status.SUSPENDED)
+        if before in runs and status not in runs and has_begun(self.instance):
+            raise forms.ValidationError(_("It runs. Terminate it on its own page, so that what it used is billed."))
         if before == Service.Status.TERMINATED and status != before:
-            raise forms.ValidationError("A terminated service has had its last invoice. Add a new one instead.")
+            words = _("A terminated service has had its last invoice. Reactivate it on its own page.")
+            raise forms.ValidationError(words)
         return status
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         anchor = data.get("anchor", self.instance.anchor)
         cycle = data.get("cycle") or self.instance.cycle
+        if data.get("product") and "product" in self.changed_data:
+            self.instance.bills_monthly = data["product"].bills_monthly
         if data.get("status") in (Service.Status.PENDING, Service.Status.ACTIVE, Service.Status.SUSPENDED) and (
             anchor and cycle
         ):
+            clock = Cycle.MONTHLY if self.instance.bills_monthly else Cycle(cycle)
             try:
-                self.instance.next_due_on = term(anchor, Cycle(cycle), self.instance.next_term).start
+                self.instance.next_due_on = term(anchor, clock, self.instance.next_term).start
             except ValueError as error:
                 self.add_error("anchor", str(error))
         if not self.errors and data["status"] not in OVER and self.is_ordered():
-            product, currency, today = data["product"], data["client"].currency, timezone.localdate()
+            product = data.get("product") or self.instance.product
+            currency, today = data["client"].currency, timezone.localdate()
             refuse_without_price(missing_prices.of_order(product, currency, cycle, today, self.instance.pk))
         return data
 
@@ -197,19 +269,53 @@ class ServiceForm(forms.ModelForm[Service]):
 
 
 @admin.register(Service)
-class ServiceAdmin(admin.ModelAdmin[Service]):
+class ServiceAdmin(Records):
     form = ServiceForm
     list_display = ("name", "client", "product", "status", "cycle", "next_due_on", "tenant")
-    list_filter = ("status", "product", "cycle")
+    list_filter = ("product",)
     list_select_related = ("client", "product", "tenant")
-    search_fields = ("name", "client__name", "tenant__key", "public_id")
+    found_by = ("name",)
     raw_id_fields = ("client", "tenant")
+
+    def search(self, rows: QuerySet[Service], text: str) -> QuerySet[Service]:
+        return services_called(rows, text)
 
     def view_on_site(self, service: Service) -> str:
         """Metric statistics."""
         return reverse("staff_service", args=[service.public_id])
 
+    def get_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
+        hint = ("another",) if obj is not None and has_begun(_kept(obj)) else ()
+        counted = ("bills_monthly", "next_term", "next_due_on", "terminated_on", "public_id")
+        return ("client", "product", "tenant", *hint, "name", "status", "cycle", "anchor", *counted)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
-        """Once a term is billed, terms are counted from where they were."""
-        counted = ("public_id", "next_term", "next_due_on", "terminated_on")
-        return (*counted, "anchor", "cycle") if obj is not None and obj.next_term else counted
+        """Once a term is billed, terms are counted from where they were. What was used of a product and as a
+        tenant is billed before either changes, on a page of its own."""
+        counted: tuple[str, ...] = ("public_id", "bills_monthly", "next_term", "next_due_on", "terminated_on")
+        if obj is None:
+            return counted
+        kept = _kept(obj)
+        if kept.next_term or kept.status in OVER:
+            counted = (*counted, "anchor", "cycle")
+        return (*counted, "product", "tenant", "another") if has_begun(kept) else counted
+
+    @admin.display(description=gettext_lazy("Another product or tenant"))
+    def another(self, service: Service) -> str:
+        if service.status in OVER:
+            return _("It is over, and what it was stays as it was.")
+        address = reverse("staff_service_change", args=[service.public_id])
+        words, link = _("Its usage to date is billed first, at the old prices:"), _("change product or tenant")
+        return format_html('{} <a href="{}">{}</a>', words, address, link)
+
+
+def _kept(service: Service) -> Service:
+    """The service as it is stored: a form that was refused has changed the other one."""
+    return Service.objects.get(pk=service.pk)
+
+
+def has_begun(service: Service) -> bool:
+    """Whether there may be usage of its product and tenant to bill."""
+    if service.status == Service.Status.PENDING:
+        return False
+    return service.status in OVER or bool(service.next_term) or service.anchor <= timezone.localdate()

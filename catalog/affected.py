@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from django.db.models import Sum
+from django.utils.translation import gettext as _
 
 from catalog.forms import PricingForm
 from catalog.in_force import Priced, agreed_pricing, agreed_unit, choose, overrides_of
@@ -16,6 +17,7 @@ from catalog.pricing import PricingError, amount
 from catalog.spans import covered
 from catalog.terms import Cycle, term
 from catalog.typed import Subject, home_first
+from metering import dates
 from metering.models import Latest, Usage
 from metering.periods import Period, month
 from metering.providers.base import MetricType
@@ -35,7 +37,7 @@ class Row(NamedTuple):
     currency: str
     tenant_id: int
     anchor: date
-    cycle: str
+    clock: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,11 @@ class Whom:
     totals: list[Total]
     shown: list[Affected]
 
+    @property
+    def unmeasured(self) -> int:
+        """How many have no usage to rate."""
+        return self.services - sum(total.services for total in self.totals)
+
 
 def services(draft: PricingForm) -> Whom:
     """Rate what every living service uses by a valid draft, beside what is in force today, in six queries."""
@@ -99,7 +106,9 @@ def services(draft: PricingForm) -> Whom:
     shown = sorted(found, key=lambda one: (one.then is not None, -abs(one.difference), one.row.name))[:SHOWN]
     return Whom(
         services=len(rows),
-        measured=f"in {last_month(subject.today).start:%B %Y}" if subject.setting.metric.adds_up else "today",
+        measured=_("in %(month)s") % {"month": dates.month(last_month(subject.today).start)}
+        if subject.setting.metric.adds_up
+        else _("today"),
         totals=[_total(currency, by_currency[currency]) for currency in home_first(by_currency)],
         shown=[replace(one, starts=_starts(one.row, draft)) for one in shown],
     )
@@ -111,8 +120,8 @@ def last_month(today: date) -> Period:
 
 def _living(subject: Subject) -> list[Row]:
     living = Service.objects.filter(product=subject.setting.product_id, tenant__isnull=False).exclude(status__in=OVER)
-    columns = ("pk", "public_id", "name", "client__name", "client__currency", "tenant_id", "anchor", "cycle")
-    return [Row(*columns) for columns in living.order_by("name", "pk").values_list(*columns)]
+    columns = ("pk", "public_id", "name", "client__name", "client__currency", "tenant_id", "anchor", "billed_every")
+    return [Row(*columns) for columns in living.with_clock().order_by("name", "pk").values_list(*columns)]
 
 
 def _rated(draft: PricingForm, rows: list[Row]) -> list[Affected]:
@@ -173,7 +182,7 @@ def _starts(row: Row, draft: PricingForm) -> date:
         return day if day.day == 1 else month(day).end
     if kind != MetricType.SNAPSHOT:
         return max(day, row.anchor)
-    cycle, number = Cycle(row.cycle), 0
+    cycle, number = Cycle(row.clock), 0
     if day > row.anchor:
         number = (day - row.anchor).days // (31 * cycle.months)
     while term(row.anchor, cycle, number).start < day:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from functools import cached_property
 
-from babel.numbers import format_compact_currency, format_currency
+from babel.numbers import format_compact_currency
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from catalog.money import minor_units
+from catalog.money import minor_units, write_rounded
 from catalog.pricing import MAX_QUANTITY, ONE, QUANTITY_PLACES, ZERO, Pricing, Scheme, amount
+from metering import language
 from metering.decimals import EXACT, plain, round_half_up
 from metering.units import Unit
 
@@ -99,10 +102,9 @@ class _Money:
 
     currency: str
     places: int
-    locale: str
 
     def write(self, value: Decimal) -> str:
-        return _written(round_half_up(value, self.places), self.places, self.currency, self.locale)
+        return write_rounded(round_half_up(value, self.places), self.currency, self.places)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,6 @@ class _Axis:
 
     unit: Unit
     last: Decimal
-    locale: str
 
     @cached_property
     def ticks(self) -> list[Decimal]:
@@ -119,7 +120,7 @@ class _Axis:
         return [self.last * part / parts for part in range(parts + 1)]
 
     def number(self, quantity: Decimal) -> str:
-        return self.unit.number(quantity, locale=self.locale)
+        return self.unit.number(quantity)
 
     def percent(self, quantity: Decimal) -> str:
         return f"{quantity / self.last * 100:.2f}%"
@@ -140,19 +141,19 @@ class _Axis:
         return before / 2 + last + _DIGIT <= _NARROW / (len(ticks) - 1)
 
 
-def curve(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> Curve:
+def curve(pricing: Pricing, unit: Unit, currency: str) -> Curve:
     """Draw what 0 to about twice the highest start cost, in total and one on average."""
     with localcontext(EXACT):
-        axis = _Axis(unit, _last(pricing, unit), locale)
+        axis = _Axis(unit, _last(pricing, unit))
         corners = _corners(pricing, axis.last, unit)
         total = [Point(quantity, amount(pricing, quantity)) for quantity in corners]
         listed = [Point(quantity, amount(pricing, quantity)) for quantity in _listed(corners, axis, total[0].value)]
         sampled = _sampled(corners, axis.last, unit)
         average = [Point(quantity, amount(pricing, quantity) / quantity) for quantity in sampled]
-        totals = _Money(currency, _places([point.value for point in listed], currency), locale)
+        totals = _Money(currency, _places([point.value for point in listed], currency))
         # right above what is included the price of one is next to nothing, which says nothing about its decimals
         round_ones = [amount(pricing, tick) / tick for tick in axis.ticks[1:]]
-        averages = _Money(currency, _places(round_ones, currency), locale)
+        averages = _Money(currency, _places(round_ones, currency))
         return Curve(
             (_total_chart(total, _falls(pricing, unit), axis, totals), _average_chart(average, axis, averages)),
             tuple(_row(point, corners, axis, totals, averages) for point in listed),
@@ -160,21 +161,19 @@ def curve(pricing: Pricing, unit: Unit, currency: str, locale: str = "en") -> Cu
 
 
 def _total_chart(points: list[Point], falls: list[tuple[Point, Point]], axis: _Axis, money: _Money) -> Chart:
-    span = f"0 to {axis.unit.write(axis.last, locale=axis.locale)}"
+    told = {"quantity": axis.unit.write(axis.last)}
     first, last = money.write(points[0].value), money.write(points[-1].value)
-    course = f"It rises from {first} to {last}." if first != last else f"It stays at {first}."
+    course = _("It stays at %(amount)s.") % {"amount": first}
+    if first != last:
+        course = _("It rises from %(first)s to %(last)s.") % {"first": first, "last": last}
     if falls:
-        where = "at" if axis.unit.is_whole else "above"
-        said = [
-            f"from {money.write(before.value)} to {money.write(after.value)} {where} "
-            f"{axis.number(after.quantity if axis.unit.is_whole else before.quantity)}"
-            for before, after in falls
-        ]
-        more = [f"at {len(said) - MAX_SAID} more places"] if len(said) > MAX_SAID else []
-        course = f"It falls {', '.join([*said[:MAX_SAID], *more])}, and comes to {last}."
+        said = [_fall(before, after, axis, money) for before, after in falls[:MAX_SAID]]
+        if more := len(falls[MAX_SAID:]):
+            said.append(ngettext("at %(count)s more places", "at %(count)s more places", more) % {"count": more})
+        course = _("It falls %(falls)s, and comes to %(last)s.") % {"falls": ", ".join(said), "last": last}
     return _chart(
-        f"Total charge, for {span}",
-        f"Total charge for {span}. {course}",
+        _("Total charge, for 0 to %(quantity)s") % told,
+        f"{_('Total charge for 0 to %(quantity)s.') % told} {course}",
         points,
         axis,
         money,
@@ -184,12 +183,25 @@ def _total_chart(points: list[Point], falls: list[tuple[Point, Point]], axis: _A
     )
 
 
+def _fall(before: Point, after: Point, axis: _Axis, money: _Money) -> str:
+    told = {"before": money.write(before.value), "after": money.write(after.value)}
+    if axis.unit.is_whole:
+        return _("from %(before)s to %(after)s at %(quantity)s") % {**told, "quantity": axis.number(after.quantity)}
+    return _("from %(before)s to %(after)s above %(quantity)s") % {**told, "quantity": axis.number(before.quantity)}
+
+
 def _average_chart(points: list[Point], axis: _Axis, money: _Money) -> Chart:
     first, last = points[0], points[-1]
+    told = {
+        "unit": axis.unit.noun(ONE),
+        "first": money.write(first.value),
+        "start": axis.number(first.quantity),
+        "last": money.write(last.value),
+        "end": axis.number(last.quantity),
+    }
     return _chart(
-        "Price of one, on average",
-        f"Price per {axis.unit.noun(ONE)} on average: {money.write(first.value)} at {axis.number(first.quantity)}, "
-        f"{money.write(last.value)} at {axis.number(last.quantity)}.",
+        _("Price of one, on average"),
+        _("Price per %(unit)s on average: %(first)s at %(start)s, %(last)s at %(end)s.") % told,
         points,
         axis,
         money,
@@ -307,7 +319,7 @@ def _sampled(corners: Iterable[Decimal], last: Decimal, unit: Unit) -> list[Deci
 def _falls(pricing: Pricing, unit: Unit) -> list[tuple[Point, Point]]:
     """Return both sides of each boundary at which more usage costs less."""
     found = []
-    for _, upper, _ in pricing.ranges[:-1]:
+    for _lower, upper, _bracket in pricing.ranges[:-1]:
         assert upper is not None
         before, after = (Point(each, amount(pricing, each)) for each in (upper, upper + ONE.scaleb(-unit.places)))
         if after.value < before.value:
@@ -326,7 +338,7 @@ def _listed(corners: list[Decimal], axis: _Axis, at_none: Decimal) -> list[Decim
 def _row(point: Point, corners: list[Decimal], axis: _Axis, totals: _Money, averages: _Money) -> Row:
     quantity, before = axis.number(point.quantity), point.quantity - STEP
     if before in corners and not axis.unit.is_whole:
-        quantity = f"just above {axis.number(before)}"
+        quantity = _("just above %(quantity)s") % {"quantity": axis.number(before)}
     average = averages.write(point.value / point.quantity) if point.quantity else "—"
     return Row(quantity, totals.write(point.value), average)
 
@@ -349,16 +361,7 @@ def _grid(highest: Decimal) -> list[Decimal]:
 
 def _grid_label(value: Decimal, grid: list[Decimal], money: _Money) -> str:
     if value >= 10**6:
-        return str(format_compact_currency(value, money.currency, locale=money.locale, fraction_digits=1))
+        return str(format_compact_currency(value, money.currency, locale=language.current(), fraction_digits=1))
     exact = max(len(plain(each).partition(".")[2]) for each in grid)
     places = 0 if grid[-1] >= 10 and not exact else max(exact, minor_units(money.currency))
-    return _written(value, places, money.currency, money.locale)
-
-
-def _written(value: Decimal, places: int, currency: str, locale: str) -> str:
-    pattern = f"¤#,##0{'.' if places else ''}{'0' * places}"
-    return str(
-        format_currency(
-            value, currency, format=pattern, locale=locale, currency_digits=False, decimal_quantization=False
-        )
-    )
+    return write_rounded(value, money.currency, places)

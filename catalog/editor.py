@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from django.core.exceptions import ValidationError
 from django.forms.boundfield import BoundField
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from catalog.aggregation import Aggregation
 from catalog.cautions import Caution, cautions, inside_included, long_terms, missing_prices
@@ -17,7 +19,7 @@ from catalog.money import minor_units, round_amount, write, write_price
 from catalog.pricing import Pricing, PricingError, Scheme, rate
 from catalog.sheet import differences
 from catalog.typed import Column, Subject, Typed, home_first
-from catalog.wording import bracket_price, bracket_ranges, charge_rows, price_sentence
+from catalog.wording import CYCLES, bracket_price, bracket_ranges, charge_rows, price_sentence
 from metering.decimals import EXACT, round_half_up
 
 #: The fields that a pricing has besides its brackets.
@@ -71,6 +73,7 @@ class Past:
     sentences: list[str]
     #: What it changed of the one before; None for the first.
     changes: list[str] | None
+    may_be_withdrawn: bool
 
 
 def table(form: PricingForm, draft: PricingForm, currency: str) -> list[TableRow]:
@@ -109,9 +112,9 @@ def _row_words(draft: PricingForm, currency: str) -> list[str]:
     if pricing is not None:
         for number, bracket, said in zip(kept, pricing.brackets, bracket_ranges(pricing, draft.unit), strict=True):
             is_priced = draft.cleaned_data.get(f"price-{number}-{currency}") is not None
-            price = (
-                bracket_price(pricing, bracket, draft.unit, currency) if is_priced else f"no price in {currency} yet"
-            )
+            price = _("no price in %(currency)s yet") % {"currency": currency}
+            if is_priced:
+                price = bracket_price(pricing, bracket, draft.unit, currency)
             words[number] = f"{said}: {price}"
     return list(words.values())
 
@@ -140,9 +143,12 @@ def problems(form: PricingForm, names: Iterable[str] | None = None) -> list[Prob
 def _note(message: str, currency: str, services: Mapping[str, int]) -> str:
     """What to know about a mistake, when there is more to it than fits below a field."""
     count = services.get(currency, 0)
-    if message == NO_PRICE and count:
-        return f"{count} service{' is' if count == 1 else 's are'} billed in {currency}."
-    return "Write it like 1234.5, without spaces and commas." if message == NOT_PLAIN else ""
+    if message == str(NO_PRICE) and count:
+        words = ngettext(
+            "%(count)s service is billed in %(currency)s.", "%(count)s services are billed in %(currency)s.", count
+        )
+        return words % {"count": count, "currency": currency}
+    return _("Write it like 1234.5, without spaces and commas.") if message == str(NOT_PLAIN) else ""
 
 
 def chosen_currency(draft: PricingForm) -> str:
@@ -188,7 +194,8 @@ def _average(amount: Decimal, quantity: Decimal, currency: str) -> str:
     average = EXACT.divide(amount, quantity)
     places = max(minor_units(currency) + 2, 2 - average.adjusted())
     rounded = round_half_up(average, places)
-    return f"{'' if rounded == average else 'about '}{write_price(rounded, currency)}"
+    words = write_price(rounded, currency)
+    return words if rounded == average else _("about %(amount)s") % {"amount": words}
 
 
 def changes(draft: PricingForm) -> list[str] | None:
@@ -204,7 +211,13 @@ def history(subject: Subject) -> list[Past]:
     order = sorted(standing, key=lambda version: (version.effective_from, version.number))
     ends = {version.pk: after.effective_from for version, after in pairwise(order)}
     return [
-        Past(version, _state(version, ends.get(version.pk), subject), _sentences(version), _changed(version, standing))
+        Past(
+            version,
+            _state(version, ends.get(version.pk), subject),
+            _sentences(version),
+            _changed(version, standing),
+            not version.is_withdrawn and version.effective_from > subject.today,
+        )
         for version in sorted(subject.versions, key=lambda version: -version.number)
     ]
 
@@ -237,7 +250,7 @@ def _changed(version: PricingVersion, standing: list[PricingVersion]) -> list[st
 
 def cautions_of(draft: PricingForm) -> list[Caution]:
     """Say what may surprise in what was typed, in the currency that is chosen, and what misses in any."""
-    pricing, _ = _drawn(draft)
+    pricing, _left_out = _drawn(draft)
     surprises = cautions(pricing, draft.unit, chosen_currency(draft)) if pricing else []
     return [*_unpriced(draft), *_inside_included(draft), *surprises, *_long_terms(draft)]
 
@@ -247,7 +260,7 @@ def _long_terms(draft: PricingForm) -> list[Caution]:
     long = sorted((each for each in draft.subject.cycles if each.months > 1), key=lambda each: each.months)
     is_level = not draft.subject.setting.metric.adds_up
     is_last = draft.cleaned_data.get("aggregation") is Aggregation.LATEST
-    return [long_terms(long)] if long and is_level and is_last else []
+    return [long_terms([str(CYCLES[each]) for each in long])] if long and is_level and is_last else []
 
 
 def curve_of(draft: PricingForm) -> Curve | None:
@@ -255,7 +268,9 @@ def curve_of(draft: PricingForm) -> Curve | None:
     pricing, left_out = _drawn(draft)
     if pricing is None:
         return None
-    note = f"Left out until {'it is' if len(left_out) == 1 else 'they are'} complete: {', '.join(left_out)}."
+    note = ngettext(
+        "Left out until it is complete: %(what)s.", "Left out until they are complete: %(what)s.", len(left_out)
+    ) % {"what": ", ".join(left_out)}
     return replace(curve(pricing, draft.unit, chosen_currency(draft)), note=note if left_out else "")
 
 
@@ -268,8 +283,9 @@ def _drawn(draft: PricingForm) -> tuple[Pricing | None, list[str]]:
         if draft.cleaned_data.get(f"price-{number}-{currency}") is not None
         and not {f"start-{number}", f"fee-{number}-{currency}"} & draft.errors.keys()
     ]
-    left_out = [f"bracket {number}" for number in draft.numbers if number not in kept]
-    left_out += [f"the {name} charge" for name in ("minimum", "maximum") if f"{name}-{currency}" in draft.errors]
+    left_out = [_("bracket %(number)s") % {"number": number} for number in draft.numbers if number not in kept]
+    bounds = {"minimum": _("the minimum charge"), "maximum": _("the maximum charge")}
+    left_out += [words for name, words in bounds.items() if f"{name}-{currency}" in draft.errors]
     return _pricing(draft, kept, currency), left_out
 
 

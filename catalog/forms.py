@@ -8,24 +8,28 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.pricing import ONE, ZERO, Bracket, Notation, Pricing, PricingError, Scheme
 from catalog.sheet import Sheet
-from catalog.typed import Subject, Typed, day_words, row_count
+from catalog.typed import Subject, Typed, row_count
+from metering import dates
 from metering.decimals import NotANumber, parse, plain
 from metering.providers.base import MetricType
 from metering.units import alike, find
 
-NOT_PLAIN = "Not a plain number"
-NO_PRICE = "Enter a price"
+NOT_PLAIN = gettext_lazy("Not a plain number")
+NO_PRICE = gettext_lazy("Enter a price")
+NO_QUANTITY = gettext_lazy("Enter a quantity")
 _REFUSED_START = re.compile(r"brackets\[(\d+)\]\.start")
 
 
 class NumberField(forms.CharField):
     """A quantity or a price in plain digits with a point. Everything else is refused, not guessed at."""
 
-    def __init__(self, *, places: int, digits: int = 15, missing: str = "Enter a quantity", **options: Any) -> None:
+    def __init__(self, *, places: int, digits: int = 15, missing: Any = NO_QUANTITY, **options: Any) -> None:
         self.places, self.digits = places, digits
         super().__init__(error_messages={"required": missing}, **options)
 
@@ -45,15 +49,17 @@ class NumberField(forms.CharField):
         try:
             parse(text.removeprefix("-"), digits=100, places=100)
         except NotANumber:
-            return NOT_PLAIN
+            return str(NOT_PLAIN)
         if text.startswith("-"):
-            return "Must be 0 or more"
+            return _("Must be 0 or more")
         if len(text.partition(".")[2]) > self.places:
-            return f"At most {self.places} decimals" if self.places else "Whole numbers only"
-        return f"At most {self.digits} digits before the point"
+            return (
+                _("At most %(places)s decimals") % {"places": self.places} if self.places else _("Whole numbers only")
+            )
+        return _("At most %(digits)s digits before the point") % {"digits": self.digits}
 
 
-def _choice(label: str, kind: type[StrEnum], default: StrEnum) -> forms.TypedChoiceField:
+def _choice(label: Any, kind: type[StrEnum], default: StrEnum) -> forms.TypedChoiceField:
     """A choice that has its default when nothing was sent, as where the page has no such question."""
     options = [(each.value, each.value) for each in kind]
     return forms.TypedChoiceField(label=label, coerce=kind, choices=options, required=False, empty_value=default)
@@ -64,25 +70,34 @@ class PricingForm(forms.Form):
 
     use_required_attribute = False
 
-    scheme = forms.TypedChoiceField(label="Scheme", coerce=Scheme, choices=[(each, each) for each in Scheme])
-    notation = forms.TypedChoiceField(label="Notation", coerce=Notation, choices=[(each, each) for each in Notation])
+    scheme = forms.TypedChoiceField(
+        label=gettext_lazy("Scheme"), coerce=Scheme, choices=[(each, each) for each in Scheme]
+    )
+    notation = forms.TypedChoiceField(
+        label=gettext_lazy("Notation"), coerce=Notation, choices=[(each, each) for each in Notation]
+    )
     effective_from = forms.DateField(
-        label="In force from",
+        label=gettext_lazy("In force from"),
         widget=forms.DateInput(attrs={"type": "date", "class": "form-control"}),
         input_formats=["%Y-%m-%d"],
-        error_messages={"required": "Choose a date", "invalid": "Choose a date that exists"},
-        help_text="Terms, months and days that begin on this day or later. Nothing that began before is priced anew.",
+        error_messages={
+            "required": gettext_lazy("Choose a date"),
+            "invalid": gettext_lazy("Choose a date that exists"),
+        },
+        help_text=gettext_lazy(
+            "Terms, months and days that begin on this day or later. Nothing that began before is priced anew."
+        ),
     )
     reason = forms.CharField(
-        label="Why",
+        label=gettext_lazy("Why"),
         required=False,
         max_length=500,
         widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"}),
-        help_text="For colleagues, in the history of versions. Clients do not see it.",
+        help_text=gettext_lazy("For colleagues, in the history of versions. Clients do not see it."),
     )
-    aggregation = _choice("Quantity of a term", Aggregation, Aggregation.LATEST)
-    periods = _choice("Periods", Periods, Periods.SUMMED)
-    price_at = _choice("Price of", PriceAt, PriceAt.START)
+    aggregation = _choice(gettext_lazy("Quantity of a term"), Aggregation, Aggregation.LATEST)
+    periods = _choice(gettext_lazy("Periods"), Periods, Periods.SUMMED)
+    price_at = _choice(gettext_lazy("Price of"), PriceAt, PriceAt.START)
 
     def __init__(self, typed: Typed, subject: Subject, *, is_checked: bool) -> None:
         """Show what was typed, with what is wrong with it or without."""
@@ -91,32 +106,38 @@ class PricingForm(forms.Form):
         self.unit = find(typed.get("unit", ""), subject.setting.metric.unit)
         self.numbers = range(1, row_count(typed) + 1)
         self.fields["unit"] = forms.ChoiceField(
-            label="Unit",
+            label=_("Unit"),
             choices=[(unit.code, unit.explain()) for unit in alike(subject.setting.metric.unit)],
             widget=forms.Select(attrs={"class": "form-select"}),
         )
         self.fields["included"] = NumberField(
             places=self.unit.places,
-            label="Quantity included",
-            help_text="Included units are never charged. The first bracket begins right after them.",
+            label=_("Quantity included"),
+            help_text=_("Included units are never charged. The first bracket begins right after them."),
         )
         self.fields["package_size"] = NumberField(
             places=self.unit.places,
-            label="Size of a package",
-            help_text="For packages only. The price in the table is that of one package.",
+            label=_("Size of a package"),
+            help_text=_("For packages only. The price in the table is that of one package."),
         )
         if not subject.may_backdate:
             self.fields["effective_from"].widget.attrs["min"] = subject.today.isoformat()
         for number in self.numbers:
             self.fields[f"start-{number}"] = NumberField(
-                places=self.unit.places, label=f"Bracket {number}, starts with"
+                places=self.unit.places, label=_("Bracket %(number)s, starts with") % {"number": number}
             )
             for column in subject.columns:
-                self._add_price(f"price-{number}-{column.currency}", f"Bracket {number}, price in {column.currency}")
-                self._add_price(f"fee-{number}-{column.currency}", f"Bracket {number}, flat fee in {column.currency}")
+                told = {"number": number, "currency": column.currency}
+                price, fee = (
+                    _("Bracket %(number)s, price in %(currency)s"),
+                    _("Bracket %(number)s, flat fee in %(currency)s"),
+                )
+                self._add_price(f"price-{number}-{column.currency}", price % told)
+                self._add_price(f"fee-{number}-{column.currency}", fee % told)
         for column in subject.columns:
-            self._add_price(f"minimum-{column.currency}", f"Minimum charge in {column.currency}")
-            self._add_price(f"maximum-{column.currency}", f"Maximum charge in {column.currency}")
+            told = {"currency": column.currency}
+            self._add_price(f"minimum-{column.currency}", _("Minimum charge in %(currency)s") % told)
+            self._add_price(f"maximum-{column.currency}", _("Maximum charge in %(currency)s") % told)
         first = ["scheme", "unit", "included", "package_size", "notation", "aggregation", "periods"]
         last = ["price_at", "effective_from", "reason"]
         self.order_fields([*first, *(name for name in self.fields if name not in {*first, *last}), *last])
@@ -139,7 +160,7 @@ class PricingForm(forms.Form):
             self.errors.pop("package_size", None)
             self.cleaned_data["package_size"] = ONE
         elif self.cleaned_data.get("package_size") == 0:
-            self.add_error("package_size", "Must be above 0")
+            self.add_error("package_size", _("Must be above 0"))
 
     def _check_prices(self) -> None:
         for column in self.subject.columns:
@@ -153,7 +174,8 @@ class PricingForm(forms.Form):
         for column in self.subject.columns:
             least, most = (self.cleaned_data.get(f"{name}-{column.currency}") for name in ("minimum", "maximum"))
             if least is not None and most is not None and most < least:
-                self.add_error(f"maximum-{column.currency}", f"Must be at least the minimum of {plain(least)}")
+                words = _("Must be at least the minimum of %(amount)s") % {"amount": plain(least)}
+                self.add_error(f"maximum-{column.currency}", words)
 
     def _check_brackets(self) -> None:
         """Let the engine judge the scheme and the order, which do not depend on the prices."""
@@ -167,18 +189,19 @@ class PricingForm(forms.Form):
             Pricing(data["scheme"], tuple(Bracket(start, ZERO) for start in starts), data["included"], data["notation"])
         except PricingError as error:
             if error.field == "brackets":
-                self.add_error("scheme", "Takes one bracket. Remove the others, or choose another scheme")
+                self.add_error("scheme", _("Takes one bracket. Remove the others, or choose another scheme"))
 
     def _check_date(self) -> None:
         day, subject = self.cleaned_data.get("effective_from"), self.subject
         if day is None or day >= subject.today:
             return
         if not subject.may_backdate:
-            self.add_error("effective_from", f"Choose {day_words(subject.today)} or a later day")
+            words = _("Choose %(day)s or a later day") % {"day": dates.full_day(subject.today)}
+            self.add_error("effective_from", words)
         elif day.year < 2000:
-            self.add_error("effective_from", "Choose a day after 1999")
+            self.add_error("effective_from", _("Choose a day after 1999"))
         elif not self.cleaned_data.get("reason"):
-            self.add_error("reason", "Say why prices change for days that are over")
+            self.add_error("reason", _("Say why prices change for days that are over"))
 
     @property
     def unit_name(self) -> str:
@@ -187,21 +210,22 @@ class PricingForm(forms.Form):
 
     @property
     def unit_title(self) -> str:
-        return self.unit.symbol or self.unit.plural.capitalize()
+        return self.unit.symbol or self.unit_name.capitalize()
 
     @property
     def first_unit_words(self) -> str:
-        return f"The 10th {self.unit.noun(ONE)} is the first at the new price. Usual for whole units."
+        words = _("The 10th %(unit)s is the first at the new price. Usual for whole units.")
+        return words % {"unit": self.unit.noun(ONE)}
 
     @property
     def above_words(self) -> str:
-        return f"10 {self.unit_name} are still at the old price. Usual for GB and hours."
+        return _("10 %(units)s are still at the old price. Usual for GB and hours.") % {"units": self.unit_name}
 
     @property
     def each_words(self) -> str:
-        kind = self.subject.setting.metric.type
-        period = "month" if kind == MetricType.MONTH else "day"
-        return f"Every {period} is rated on its own, with its own quantity included; the line adds them up."
+        if self.subject.setting.metric.type == MetricType.MONTH:
+            return _("Every month is rated on its own, with its own quantity included; the line adds them up.")
+        return _("Every day is rated on its own, with its own quantity included; the line adds them up.")
 
     @property
     def sheet(self) -> Sheet:
@@ -245,15 +269,15 @@ def refused_starts(starts: Sequence[Decimal], included: Decimal, notation: Notat
     first = included + 1 if notation is Notation.FIRST_UNIT else included
     reasons, kept = {}, dict(enumerate(starts, start=1))
     if kept[1] not in (ZERO, first):
-        reasons[1] = f"Start with 0 or {plain(first)}" if first else "Start with 0"
+        reasons[1] = _("Start with 0 or %(number)s") % {"number": plain(first)} if first else _("Start with 0")
         kept[1] = ZERO
     while number := _refused(kept, included, notation):
         below = [start for row, start in kept.items() if 1 < row < number]
         limit = below[-1] if below else first
-        is_inside = included and kept[number] <= included
-        reasons[number] = (
-            f"Lies within the {plain(included)} included" if is_inside else f"Must be above {plain(limit)}"
-        )
+        if included and kept[number] <= included:
+            reasons[number] = _("Lies within the %(number)s included") % {"number": plain(included)}
+        else:
+            reasons[number] = _("Must be above %(number)s") % {"number": plain(limit)}
         del kept[number]
     return reasons
 

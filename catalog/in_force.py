@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from catalog.aggregation import Periods, PriceAt
 from catalog.models import MetricSetting, Override, PricingVersion
@@ -57,6 +57,8 @@ class InForce:
 
     version: PricingVersion
     override: Override | None = None
+    #: What was worked out of these prices already, by currency.
+    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[int, int | None]:

@@ -1,11 +1,14 @@
 """Currencies: their minor units, the one rounding of money, and how amounts are written for people."""
 
-from decimal import Decimal, localcontext
-from functools import cache
+import re
+from decimal import Decimal
+from functools import cache, lru_cache
 
+from babel import Locale
 from babel.numbers import format_currency, list_currencies
 
-from metering.decimals import EXACT, plain, round_half_up
+from metering import language
+from metering.decimals import plain, round_half_up
 
 #: Decimal places of the currencies that do not have two, from the table of ISO 4217 (list one, 2024).
 _NONE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -29,37 +32,40 @@ def round_amount(amount: Decimal, currency: str) -> Decimal:
     return round_half_up(amount, minor_units(currency))
 
 
-def write(amount: Decimal, currency: str, *, locale: str = "en") -> str:
-    """Write an amount for people: `$31.00`, `−$0.40`, `¥525`."""
-    text = _format(round_amount(amount.copy_abs(), currency), currency, minor_units(currency), locale)
-    return f"\N{MINUS SIGN}{text}" if amount < 0 else text
+def write(amount: Decimal, currency: str) -> str:
+    """Write an amount for people: `$31.00`, `−$0.40`, `¥525`; in German `31,00 $`."""
+    rounded = round_amount(amount, currency)
+    text = _format(rounded.copy_abs(), currency, minor_units(currency))
+    return f"\N{MINUS SIGN}{text}" if rounded < 0 else text
 
 
-def write_price(price: Decimal, currency: str, *, locale: str = "en") -> str:
+def write_price(price: Decimal, currency: str) -> str:
     """Write a unit price with all its decimals, at least the currency's own: `$2.00`, `$0.0000002`."""
+    return _price(price, currency, language.current())
+
+
+def write_rounded(amount: Decimal, currency: str, places: int) -> str:
+    """Write an amount with so many decimals, for the labels of a chart."""
+    return _format(amount, currency, places)
+
+
+@lru_cache(maxsize=4096)
+def _price(price: Decimal, currency: str, _locale: str) -> str:
     places = len(plain(price).partition(".")[2])
-    return _format(price, currency, max(places, minor_units(currency)), locale)
+    return _format(price, currency, max(places, minor_units(currency)))
 
 
-def _format(amount: Decimal, currency: str, places: int, locale: str) -> str:
-    amount = amount or Decimal(0)  # -0 is nothing
-    if locale == "en":
-        # What Babel writes, without its 80 µs: a billing run writes millions of these.
-        return f"{_before(currency)}{amount:,.{places}f}"
-    return _by_locale(amount, currency, places, locale)
+def _format(amount: Decimal, currency: str, places: int) -> str:
+    before, after = _around(currency, language.current())
+    number = f"{amount or Decimal(0):,.{places}f}"  # -0 is nothing
+    return f"{before}{language.in_digits(number)}{after}"
 
 
 @cache
-def _before(currency: str) -> str:
-    """What English writes before an amount: `$`, or `SEK` and a space."""
-    return _by_locale(Decimal(0), currency, 0, "en").removesuffix("0")
-
-
-def _by_locale(amount: Decimal, currency: str, places: int, locale: str) -> str:
-    pattern = "¤#,##0" + ("." + "0" * places if places else "")
-    with localcontext(EXACT):  # Babel's own arithmetic would stumble over more than 28 digits
-        return str(
-            format_currency(
-                amount, currency, format=pattern, locale=locale, currency_digits=False, decimal_quantization=False
-            )
-        )
+def _around(currency: str, locale: str) -> tuple[str, str]:
+    """What a language writes before and behind an amount: `$`, or `SEK` and a space, or a space and `€`."""
+    pattern = Locale.parse(locale).currency_formats["standard"].pattern.partition(";")[0]
+    whole = re.sub(r"\.0+", "", pattern)
+    text = format_currency(Decimal(0), currency, whole, locale, currency_digits=False, decimal_quantization=False)
+    before, _, after = text.partition("0")
+    return before, after

@@ -5,12 +5,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from django.db.models import Sum
+from django.utils.translation import gettext as _
 
 from catalog.in_force import Agreed, Priced, agreed_pricing, agreed_unit, choose, overrides_of
 from catalog.money import round_amount
 from catalog.override_forms import OverrideForm, Subject
 from catalog.pricing import Charge, Pricing, PricingError, rate
 from catalog.wording import bracket_price, bracket_ranges, charge_rows, price_sentence
+from metering import dates
 from metering.models import Latest, Usage
 from metering.periods import month
 from metering.units import Unit
@@ -76,11 +78,11 @@ def _measured(subject: Subject) -> tuple[Decimal, str] | None:
         return None
     if not metric.adds_up:
         latest = Latest.objects.filter(tenant_id=tenant, metric_id=metric.pk).first()
-        return (latest.value, "now") if latest else None
+        return (latest.value, _("now")) if latest else None
     last = month(subject.today.replace(day=1) - timedelta(days=1))
     used = Usage.objects.filter(tenant_id=tenant, metric_id=metric.pk, start__gte=last.start, start__lt=last.end)
     total = used.aggregate(total=Sum("value"))["total"]
-    return (total, f"in {last.start:%B %Y}") if total is not None else None
+    return (total, _("in %(month)s") % {"month": dates.month(last.start)}) if total is not None else None
 
 
 def _now(subject: Subject, value: Decimal) -> Cost | None:

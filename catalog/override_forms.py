@@ -6,6 +6,8 @@ from decimal import Decimal
 from enum import StrEnum
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from catalog.forms import NO_PRICE, NumberField, refused_starts
 from catalog.models import MetricSetting, PricingVersion, Service
@@ -18,7 +20,7 @@ from metering.units import Unit, alike, find
 
 #: Days that a form takes; beyond them somebody has mistyped.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2999, 12, 31)
-_PERIODS = {MetricType.SNAPSHOT: "terms", MetricType.MONTH: "months"}
+_PERIODS = {MetricType.SNAPSHOT: gettext_lazy("terms"), MetricType.MONTH: gettext_lazy("months")}
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Subject:
     @property
     def periods(self) -> str:
         """What of this metric begins on a day: `terms`, `months` or `days`."""
-        return _PERIODS.get(MetricType(self.setting.metric.type), "days")
+        return str(_PERIODS.get(MetricType(self.setting.metric.type)) or _("days"))
 
     @property
     def price_words(self) -> str:
@@ -86,7 +88,7 @@ def day_field(label: str, *, is_required: bool) -> forms.DateField:
         required=is_required,
         widget=forms.DateInput(attrs={"type": "date", "class": "form-control"}),
         input_formats=["%Y-%m-%d"],
-        error_messages={"required": "Choose a date", "invalid": "Choose a date that exists"},
+        error_messages={"required": _("Choose a date"), "invalid": _("Choose a date that exists")},
     )
 
 
@@ -96,11 +98,11 @@ class OverrideForm(forms.Form):
     use_required_attribute = False
 
     reason = forms.CharField(
-        label="Why",
+        label=gettext_lazy("Why"),
         max_length=500,
         widget=forms.TextInput(attrs={"class": "form-control", "autocomplete": "off"}),
-        error_messages={"required": "Say why; the client reads it"},
-        help_text="The client reads it, on the page of the service and on every invoice.",
+        error_messages={"required": gettext_lazy("Say why; the client reads it")},
+        help_text=gettext_lazy("The client reads it, on the page of the service and on every invoice."),
     )
 
     def __init__(self, typed: Typed, subject: Subject, *, is_checked: bool) -> None:
@@ -110,27 +112,34 @@ class OverrideForm(forms.Form):
         self.unit: Unit = find(typed.get("unit", ""), subject.setting.metric.unit)
         self.numbers = range(1, row_count(typed) + 1)
         self.fields["unit"] = forms.ChoiceField(
-            label="Unit",
+            label=_("Unit"),
             choices=[(unit.code, unit.explain()) for unit in alike(subject.setting.metric.unit)],
             widget=forms.Select(attrs={"class": "form-select"}),
         )
-        self.fields["included"] = NumberField(places=self.unit.places, required=False, label="Quantity included")
-        self.fields["discount"] = NumberField(digits=3, places=6, required=False, label="Discount in percent")
-        self.fields["scheme"] = _choice("Prices", Scheme, is_required=False)
-        self.fields["notation"] = _choice("Notation", Notation, is_required=True)
-        self.fields["package_size"] = NumberField(places=self.unit.places, label="Size of a package")
+        self.fields["included"] = NumberField(places=self.unit.places, required=False, label=_("Quantity included"))
+        self.fields["discount"] = NumberField(digits=3, places=6, required=False, label=_("Discount in percent"))
+        self.fields["scheme"] = _choice(_("Prices"), Scheme, is_required=False)
+        self.fields["notation"] = _choice(_("Notation"), Notation, is_required=True)
+        self.fields["package_size"] = NumberField(places=self.unit.places, label=_("Size of a package"))
         for number in self.numbers:
             self.fields[f"start-{number}"] = NumberField(
-                places=self.unit.places, label=f"Bracket {number}, starts with"
+                places=self.unit.places, label=_("Bracket %(number)s, starts with") % {"number": number}
             )
             self.fields[f"price-{number}"] = NumberField(
-                digits=12, places=12, missing=NO_PRICE, label=f"Bracket {number}, price in {subject.currency}"
+                digits=12,
+                places=12,
+                missing=NO_PRICE,
+                label=_("Bracket %(number)s, price in %(currency)s") % {"number": number, "currency": subject.currency},
             )
             self.fields[f"fee-{number}"] = NumberField(
-                digits=12, places=12, required=False, label=f"Bracket {number}, flat fee in {subject.currency}"
+                digits=12,
+                places=12,
+                required=False,
+                label=_("Bracket %(number)s, flat fee in %(currency)s")
+                % {"number": number, "currency": subject.currency},
             )
-        self.fields["starts_on"] = day_field("First day", is_required=True)
-        self.fields["last_day"] = day_field("Last day", is_required=False)
+        self.fields["starts_on"] = day_field(_("First day"), is_required=True)
+        self.fields["last_day"] = day_field(_("Last day"), is_required=False)
         if not subject.may_backdate:
             self.fields["starts_on"].widget.attrs["min"] = subject.today.isoformat()
         self.order_fields([*(name for name in self.fields if name != "reason"), "reason"])
@@ -141,7 +150,7 @@ class OverrideForm(forms.Form):
         self._check_package()
         self._check_brackets()
         if (self.cleaned_data.get("discount") or ZERO) > HUNDRED:
-            self.add_error("discount", "At most 100")
+            self.add_error("discount", _("At most 100"))
         self._check_days()
         if (agreement := self.agreement) and agreement.is_empty:
             self.add_error("included", str(NothingAgreed()))
@@ -158,7 +167,7 @@ class OverrideForm(forms.Form):
             self.errors.pop("package_size", None)
             self.cleaned_data["package_size"] = ONE
         elif self.cleaned_data.get("package_size") == 0:
-            self.add_error("package_size", "Must be above 0")
+            self.add_error("package_size", _("Must be above 0"))
 
     def _check_brackets(self) -> None:
         """Let the engine judge the scheme and the order, which do not depend on the prices."""
@@ -169,13 +178,16 @@ class OverrideForm(forms.Form):
         for number, reason in refused_starts(starts, data.get("included") or ZERO, data["notation"]).items():
             self.add_error(f"start-{number}", reason)
         if len(starts) > 1 and data["scheme"] in (Scheme.PER_UNIT, Scheme.PACKAGE):
-            self.add_error("scheme", "Takes one bracket. Remove the others, or choose another scheme")
+            self.add_error("scheme", _("Takes one bracket. Remove the others, or choose another scheme"))
 
     def _check_days(self) -> None:
         first, last = (self.cleaned_data.get(name) for name in ("starts_on", "last_day"))
         for name, day in (("starts_on", first), ("last_day", last)):
             if day is not None and not FIRST_DAY <= day <= LAST_DAY:
-                self.add_error(name, f"Choose a day between {FIRST_DAY.year} and {LAST_DAY.year}")
+                self.add_error(
+                    name,
+                    _("Choose a day between %(first)s and %(last)s") % {"first": FIRST_DAY.year, "last": LAST_DAY.year},
+                )
         if first and last and last < first:
             self.add_error("last_day", str(EndsBeforeItStarts()))
 
@@ -195,11 +207,11 @@ class OverrideForm(forms.Form):
 
     @property
     def first_unit_words(self) -> str:
-        return f"The 10th {self.unit.noun(ONE)} is the first at the new price."
+        return _("The 10th %(unit)s is the first at the new price.") % {"unit": self.unit.noun(ONE)}
 
     @property
     def above_words(self) -> str:
-        return f"10 {self.unit_name} are still at the old price."
+        return _("10 %(units)s are still at the old price.") % {"units": self.unit_name}
 
     @property
     def end(self) -> date | None:

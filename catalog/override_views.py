@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from catalog import overrides
@@ -16,7 +17,8 @@ from catalog.override_example import example, row_words
 from catalog.override_forms import OverrideForm, Subject, day_field, first_typed
 from catalog.overrides import ONE_DAY, CannotAgree, CannotEnd, CannotWithdraw
 from catalog.typed import MAX_ROWS, Typed, with_row, without_row
-from catalog.wording import agreed_days, day_words
+from catalog.wording import agreed_days
+from metering import dates
 from metering.access import staff
 
 #: Buttons that change or show what was typed, and save nothing.
@@ -26,8 +28,8 @@ _HARMLESS = {"add", "remove", "preview"}
 _NOT_TERMS = {"id_starts_on", "id_last_day", "id_reason"}
 
 
-@staff("catalog.add_override")
 @require_http_methods(["GET", "HEAD", "POST"])
+@staff("catalog.add_override")
 def agreement(request: HttpRequest, public_id: str, metric: int) -> HttpResponse:
     """Agree other terms on a metric of a service."""
     subject = _subject(request, public_id, metric)
@@ -48,19 +50,19 @@ def end(request: HttpRequest, public_id: str, pk: int) -> HttpResponse:
     """Let an agreement end."""
     override, by = _override(public_id, pk), _user(request)
     try:
-        last_day = day_field("Last day", is_required=True).clean(request.POST.get("last_day"))
+        last_day = day_field(_("Last day"), is_required=True).clean(request.POST.get("last_day"))
         ended = overrides.end(override=override, on=last_day + ONE_DAY, by=by, today=timezone.localdate())
     except (ValidationError, OverflowError):
-        messages.error(request, "Nothing was ended: choose a last day that exists.")
+        messages.error(request, _("Nothing was ended: choose a last day that exists."))
     except CannotEnd as error:
-        messages.error(request, f"What is agreed on {override.setting.metric} stays as it is. {error}")
+        words = _("What is agreed on %(metric)s stays as it is. %(reason)s")
+        messages.error(request, words % {"metric": override.setting.metric, "reason": error})
     else:
-        words = day_words(last_day)
-        messages.success(
-            request,
-            f"What is agreed on {ended.setting.metric} ends: {words} is its last day. What begins later has the "
-            "prices of the product.",
+        words = _(
+            "What is agreed on %(metric)s ends: %(day)s is its last day. What begins later has the prices of the "
+            "product."
         )
+        messages.success(request, words % {"metric": ended.setting.metric, "day": dates.full_day(last_day)})
     return redirect("staff_service", public_id)
 
 
@@ -72,15 +74,11 @@ def withdraw(request: HttpRequest, public_id: str, pk: int) -> HttpResponse:
     try:
         overrides.withdraw(override=override, by=_user(request), today=timezone.localdate())
     except CannotWithdraw:
-        messages.error(
-            request,
-            f"What is agreed on {override.setting.metric} stays: it has begun or is on an invoice. It can be ended.",
-        )
+        words = _("What is agreed on %(metric)s stays: it has begun or is on an invoice. It can be ended.")
+        messages.error(request, words % {"metric": override.setting.metric})
     else:
-        messages.success(
-            request,
-            f"What was agreed on {override.setting.metric} {agreed_days(override.start, override.end)} is withdrawn.",
-        )
+        told = {"metric": override.setting.metric, "days": agreed_days(override.start, override.end)}
+        messages.success(request, _("What was agreed on %(metric)s %(days)s is withdrawn.") % told)
     return redirect("staff_service", public_id)
 
 
@@ -136,8 +134,8 @@ def _agree(request: HttpRequest, draft: OverrideForm) -> bool:
     except CannotAgree as error:
         draft.refuse(error)
         return False
-    days = agreed_days(override.start, override.end)
-    messages.success(request, f"Agreed on {subject.setting.metric} {days}: {override.what}. The client can read it.")
+    told = {"metric": subject.setting.metric, "days": agreed_days(override.start, override.end), "what": override.what}
+    messages.success(request, _("Agreed on %(metric)s %(days)s: %(what)s. The client can read it.") % told)
     return True
 
 

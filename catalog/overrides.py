@@ -12,11 +12,13 @@ from typing import ClassVar
 from django.contrib.admin.models import DELETION, LogEntry
 from django.db import transaction
 from django.db.models import ProtectedError, Q
+from django.utils.translation import gettext as _
 
 from catalog.in_force import Agreed, agreed_pricing
 from catalog.models import OVER, MetricSetting, Override, OverridePrice, PricingVersion, Service, User
 from catalog.pricing import ONE, ZERO, Pricing, PricingError
-from catalog.wording import agreed_days, day_words
+from catalog.wording import agreed_days
+from metering import dates
 from metering.units import Unit
 
 ONE_DAY = timedelta(days=1)
@@ -55,49 +57,50 @@ class NothingAgreed(CannotAgree):
     field = "included"
 
     def __init__(self) -> None:
-        super().__init__("Agree a quantity included, a discount or prices: without one of them nothing changes")
+        super().__init__(_("Agree a quantity included, a discount or prices: without one of them nothing changes"))
 
 
 class NoReason(CannotAgree):
     field = "reason"
 
     def __init__(self) -> None:
-        super().__init__("Say why; the client reads it")
+        super().__init__(_("Say why; the client reads it"))
 
 
 class EndsBeforeItStarts(CannotAgree):
     field = "last_day"
 
     def __init__(self) -> None:
-        super().__init__("Must not be before the first day")
+        super().__init__(_("Must not be before the first day"))
 
 
 class CannotBackdate(CannotAgree):
     """Days that are over need the permission to back-date."""
 
     def __init__(self, today: date) -> None:
-        super().__init__(f"Choose {day_words(today)} or a later day")
+        super().__init__(_("Choose %(day)s or a later day") % {"day": dates.full_day(today)})
 
 
 class Overlaps(CannotAgree):
     """A metric of a service has one agreement at a time."""
 
     def __init__(self, other: Override) -> None:
-        days = agreed_days(other.start, other.end)
-        super().__init__(f"Other terms are agreed {days} already. End or withdraw them first, or choose other days")
+        words = _("Other terms are agreed %(days)s already. End or withdraw them first, or choose other days")
+        super().__init__(words % {"days": agreed_days(other.start, other.end)})
         self.other = other
 
 
 class ServiceIsOver(CannotAgree):
     def __init__(self) -> None:
-        super().__init__("The service is over, nothing of it is billed again")
+        super().__init__(_("The service is over, nothing of it is billed again"))
 
 
 class NoPrice(CannotAgree):
     """Without a price there is nothing to include, to discount or to replace."""
 
     def __init__(self, currency: str) -> None:
-        super().__init__(f"The product has no price in {currency} for this metric on these days")
+        words = _("The product has no price in %(currency)s for this metric on these days")
+        super().__init__(words % {"currency": currency})
 
 
 class DoesNotFit(CannotAgree):
@@ -106,7 +109,8 @@ class DoesNotFit(CannotAgree):
     field = "included"
 
     def __init__(self, version: PricingVersion, error: PricingError) -> None:
-        super().__init__(f"Does not fit version {version.number} of the prices: {error.reason}")
+        words = _("Does not fit version %(number)s of the prices: %(reason)s")
+        super().__init__(words % {"number": version.number, "reason": error.reason})
 
 
 class CannotEnd(Exception):
@@ -156,9 +160,11 @@ def end(*, override: Override, on: date, by: User, today: date) -> Override:
     """
     override = _locked(override)
     if override.end is not None and override.end <= on:
-        raise CannotEnd(f"It ends on {day_words(override.end - ONE_DAY)} already, and only an earlier day can be set.")
+        last = dates.full_day(override.end - ONE_DAY)
+        raise CannotEnd(_("It ends on %(day)s already, and only an earlier day can be set.") % {"day": last})
     if on < (earliest := earliest_end(override, today)):
-        raise CannotEnd(f"Its last day cannot be before {day_words(earliest - ONE_DAY)}.")
+        first = dates.full_day(earliest - ONE_DAY)
+        raise CannotEnd(_("Its last day cannot be before %(day)s.") % {"day": first})
     override.end, override.ended_by = on, by
     override.save(update_fields=["end", "ended_by"])
     return override

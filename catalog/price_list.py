@@ -6,6 +6,8 @@ from datetime import date
 from decimal import Decimal
 
 from django.db.models import Prefetch, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.in_force import InForce, choose, overrides_of
@@ -14,18 +16,51 @@ from catalog.money import minor_units, write, write_price
 from catalog.pricing import MAX_QUANTITY, ONE, Pricing, PricingError, Scheme, amount, rate
 from catalog.sheet import Sheet, differences
 from catalog.terms import Cycle
-from catalog.typed import day_words, home_first
+from catalog.typed import home_first
 from catalog.wording import AGGREGATIONS, PER_CYCLE, charge_sentence, price_sentence, ranges
+from metering import dates
 from metering.decimals import EXACT, round_half_up
 from metering.models import Metric
 from metering.providers.base import MetricType
 from metering.units import Unit
 
-#: What a usage period of each metric that adds up is called, one and several.
-_PERIODS = {
-    MetricType.DAY: ("day", "days"),
-    MetricType.MONTH: ("calendar month", "calendar months"),
-    MetricType.COUNTER: ("day", "days"),
+#: How total volume prices units: by (with something included, with fees).
+_VOLUME = {
+    (False, False): gettext_lazy("Total volume: the range that the total reaches sets the price of every %(unit)s."),
+    (False, True): gettext_lazy(
+        "Total volume: the range that the total reaches sets the price of every %(unit)s, and the fee."
+    ),
+    (True, False): gettext_lazy(
+        "Total volume: the range that the total reaches sets the price of every %(unit)s above the included."
+    ),
+    (True, True): gettext_lazy(
+        "Total volume: the range that the total reaches sets the price of every %(unit)s above the included, and the "
+        "fee."
+    ),
+}
+#: How a metric that adds up is priced: by (each period by itself, with something included).
+_DAYS = {
+    (True, False): gettext_lazy("Each day is priced by itself."),
+    (True, True): gettext_lazy("Each day is priced by itself, with %(included)s included each time."),
+    (False, False): gettext_lazy("The days of an invoice are added up and priced once."),
+    (False, True): gettext_lazy(
+        "The days of an invoice are added up and priced once, with %(included)s included once."
+    ),
+}
+_MONTHS = {
+    (True, False): gettext_lazy("Each calendar month is priced by itself."),
+    (True, True): gettext_lazy("Each calendar month is priced by itself, with %(included)s included each time."),
+    (False, False): gettext_lazy("The calendar months of an invoice are added up and priced once."),
+    (False, True): gettext_lazy(
+        "The calendar months of an invoice are added up and priced once, with %(included)s included once."
+    ),
+}
+#: What new prices apply to, by the kind of metric.
+_APPLIES = {
+    MetricType.SNAPSHOT: gettext_lazy("For terms that begin on that day or later."),
+    MetricType.DAY: gettext_lazy("For days that begin on that day or later."),
+    MetricType.MONTH: gettext_lazy("For calendar months that begin on that day or later."),
+    MetricType.COUNTER: gettext_lazy("For days that begin on that day or later."),
 }
 #: An example of fewer of the currency's minor units than this says too little. It is of ten times as much then.
 _TELLING = 10
@@ -117,20 +152,21 @@ class MetricPrice:
         pricing = self.pricing
         if pricing is None:
             return ""
-        one, beyond = self.unit.noun(ONE), " above the included" if pricing.included else ""
+        told, has_included = {"unit": self.unit.noun(ONE)}, bool(pricing.included)
         if pricing.scheme is Scheme.PACKAGE:
-            size = self.unit.write(pricing.package_size)
-            return f"Sold in packages of {size}. A package that is started counts as a whole one."
+            words = _("Sold in packages of %(size)s. A package that is started counts as a whole one.")
+            return words % {"size": self.unit.write(pricing.package_size)}
+        if len(pricing.brackets) == 1 and has_included:
+            return _("Every %(unit)s above the included costs the same.") % told
         if len(pricing.brackets) == 1:
-            return f"Every {one}{beyond} costs the same."
+            return _("Every %(unit)s costs the same.") % told
         has_fees = any(bracket.flat_fee for bracket in pricing.brackets)
         if pricing.scheme is Scheme.VOLUME:
-            fee = ", and the fee" if has_fees else ""
-            return f"Total volume: the range that the total reaches sets the price of every {one}{beyond}{fee}."
-        fees = " Each range that is reached adds its fee." if has_fees else ""
-        return (
-            f"Graduated: each {one} has the price of its own range, and keeps it when the total reaches the next.{fees}"
+            return str(_VOLUME[has_included, has_fees]) % told
+        words = _(
+            "Graduated: each %(unit)s has the price of its own range, and keeps it when the total reaches the next."
         )
+        return " ".join([words % told, *([_("Each range that is reached adds its fee.")] if has_fees else [])])
 
     @property
     def counted(self) -> str:
@@ -144,14 +180,10 @@ class MetricPrice:
             return ""
         version, kind = self.in_force.version, MetricType(self.metric.type)
         if kind is MetricType.SNAPSHOT:
-            return f"Of each term the {AGGREGATIONS[Aggregation(version.aggregation)]} counts."
-        one, several = _PERIODS[kind]
-        if version.periods == Periods.EACH:
-            return f"Each {one} is priced by itself{self._with_included('each time')}."
-        return f"The {several} of an invoice are added up and priced once{self._with_included('once')}."
-
-    def _with_included(self, often: str) -> str:
-        return f", with {self.included} included {often}" if self.included else ""
+            told = {"value": AGGREGATIONS[Aggregation(version.aggregation)]}
+            return _("Of each term the %(value)s counts.") % told
+        words = (_MONTHS if kind is MetricType.MONTH else _DAYS)[version.periods == Periods.EACH, bool(self.included)]
+        return str(words) % {"included": self.included}
 
     @property
     def ranges(self) -> list[Range]:
@@ -159,7 +191,9 @@ class MetricPrice:
         pricing = self.pricing
         if pricing is None or (len(pricing.brackets) == 1 and not pricing.brackets[0].flat_fee):
             return []
-        rows = [Range(f"up to {self.included}", "included", "")] if pricing.included else []
+        rows = []
+        if pricing.included:
+            rows.append(Range(_("up to %(quantity)s") % {"quantity": self.included}, _("included"), ""))
         for words, bracket in zip(ranges(pricing, self.unit), pricing.brackets, strict=True):
             fee = write_price(bracket.flat_fee, self.currency) if bracket.flat_fee else ""
             rows.append(Range(words, write_price(bracket.unit_price, self.currency), fee))
@@ -176,9 +210,10 @@ class MetricPrice:
             return None
         quantity = _telling(pricing, unit, self.currency)
         charge, words = rate(pricing, quantity), unit.write(quantity)
-        cost = "costs" if quantity == 1 else "cost"
+        told = {"quantity": words, "amount": write(charge.amount, self.currency)}
+        said = _("%(quantity)s costs %(amount)s") if quantity == 1 else _("%(quantity)s cost %(amount)s")
         reason = charge_sentence(pricing, charge, unit, self.currency).removeprefix(f"{words}: ")
-        return Example(f"{words} {cost} {write(charge.amount, self.currency)}", reason)
+        return Example(said % told, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +277,7 @@ def _enabled(product: Product) -> list[MetricSetting]:
 def _recurring(prices: Iterable[ProductPrice], currency: str) -> list[tuple[str, str]]:
     """Return (amount, cycle) in words, the shortest cycle first."""
     amounts = {Cycle(price.cycle): price.amount for price in prices if price.currency == currency}
-    return [(write(amounts[cycle], currency), words) for cycle, words in PER_CYCLE.items() if cycle in amounts]
+    return [(write(amounts[cycle], currency), str(words)) for cycle, words in PER_CYCLE.items() if cycle in amounts]
 
 
 def _metric(setting: MetricSetting, overrides: Sequence[Override], currency: str, today: date) -> MetricPrice:
@@ -265,16 +300,16 @@ def _planned(
         sentence, changes = _sentence(after, currency), _changes(before, after, currency)
         agreed = after.override if before is None or after.override != before.override else None
         if changes or agreed or sentence != _sentence(before, currency):
-            words = f"From {day_words(day)}: {sentence[0].lower()}{sentence[1:]}"
+            told = {"day": dates.full_day(day), "price": f"{sentence[0].lower()}{sentence[1:]}"}
+            words = _("From %(day)s: %(price)s") % told
             yield Planned(day, words, _applies(after, setting.metric), changes, agreed)
         before = after
 
 
 def _applies(in_force: InForce, metric: Metric) -> str:
     if in_force.version.price_at == PriceAt.INVOICE:
-        return "For invoices of that day or later."
-    several = _PERIODS[MetricType(metric.type)][1] if metric.adds_up else "terms"
-    return f"For {several} that begin on that day or later."
+        return _("For invoices of that day or later.")
+    return str(_APPLIES[MetricType(metric.type)])
 
 
 def _changes(before: InForce | None, after: InForce, currency: str) -> list[str]:
@@ -299,7 +334,7 @@ def _sheet(in_force: InForce | None, currency: str) -> Sheet | None:
 def _sentence(in_force: InForce | None, currency: str) -> str:
     pricing = _pricing(in_force, currency) if in_force else None
     if in_force is None or pricing is None:
-        return f"no price in {currency} yet"
+        return _("no price in %(currency)s yet") % {"currency": currency}
     return price_sentence(pricing, in_force.unit, currency)
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from catalog import price_list as prices
+from catalog.access import clients_of
 from catalog.models import Client, Product
 from catalog.money import is_currency
 from catalog.price_list import PriceList
@@ -73,9 +74,7 @@ def _chosen(request: HttpRequest, currencies: Sequence[str]) -> tuple[str, bool]
 
 def _own(request: HttpRequest) -> list[str]:
     """The currencies in which a logged-in visitor is billed."""
-    if not request.user.is_authenticated:
-        return []
-    return list(Client.objects.filter(users=request.user).values_list("currency", flat=True))
+    return list(Client.objects.filter(pk__in=clients_of(request)).values_list("currency", flat=True))
 
 
 def _no_price(

@@ -250,6 +250,8 @@ def rate(pricing: Pricing, quantity: Decimal) -> Charge:
 
 def added(charges: Sequence[Charge]) -> Charge:
     """Add charges up into one, its steps in their order."""
+    if len(charges) == 1:
+        return charges[0]
     quantity = total = ZERO
     for charge in charges:
         quantity, total = _add(quantity, charge.quantity), _add(total, charge.amount)

@@ -7,6 +7,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from catalog import affected, editor, metric_billing
@@ -21,7 +22,6 @@ from catalog.typed import (
     Subject,
     Typed,
     added_currencies,
-    day_words,
     first_typed,
     typed_sheet,
     with_converted,
@@ -29,11 +29,14 @@ from catalog.typed import (
     with_row,
     without_row,
 )
+from metering import dates
 from metering.access import staff
 from metering.models import Metric
 
 #: Buttons that change or show what was typed, and save nothing.
 _HARMLESS = {"add", "remove", "add_currency_button", "convert", "copy", "preview"}
+#: What is asked of the worked example; whoever changes no prices asks it, too.
+_EXAMPLE = {"quantity", "currency"}
 #: Currencies that may be added to the table; each is four fields a row.
 MAX_ADDED = 8
 
@@ -42,10 +45,10 @@ class NothingCopied(Exception):
     """A currency cannot be added, or prices not be taken over. The message says why."""
 
 
-@staff("catalog.add_pricingversion")
 @require_http_methods(["GET", "HEAD", "POST"])
+@staff("catalog.view_pricingversion", to_change="catalog.add_pricingversion")
 def pricing(request: HttpRequest, pk: int, metric: int) -> HttpResponse:
-    """Pricing editor: write the next version."""
+    """Pricing editor: write the next version, or look at what is in force."""
     draft = posted_draft(request, pk, metric)
     is_saved = request.method == "POST" and not _HARMLESS & request.POST.keys()
     if draft.is_valid() and is_saved and _save(request, draft):
@@ -73,11 +76,14 @@ def withdraw(request: HttpRequest, pk: int, metric: int, number: int) -> HttpRes
     except CannotWithdraw:
         messages.error(
             request,
-            f"Version {number} stays: it has been in force since {day_words(version.effective_from)}, and what began "
-            "since then is priced by it. Save another version to replace it.",
+            _(
+                "Version %(number)s stays: it has been in force since %(day)s, and what began since then is priced by "
+                "it. Save another version to replace it."
+            )
+            % {"number": number, "day": dates.full_day(version.effective_from)},
         )
     else:
-        messages.success(request, f"Version {number} is withdrawn. It stays in the history.")
+        messages.success(request, _("Version %(number)s is withdrawn. It stays in the history.") % {"number": number})
     return redirect("staff_pricing", pk=pk, metric=metric)
 
 
@@ -138,7 +144,7 @@ def _page(draft: PricingForm, *, is_saved: bool) -> dict[str, object]:
 
 def _typed(request: HttpRequest, subject: Subject) -> Typed:
     if request.method != "POST":
-        return first_typed(subject)
+        return first_typed(subject) | {name: request.GET[name] for name in _EXAMPLE & request.GET.keys()}
     typed: Typed = request.POST.dict()
     if "add" in request.POST:
         return with_row(typed)
@@ -156,9 +162,10 @@ def _typed(request: HttpRequest, subject: Subject) -> Typed:
 def _with_currency(typed: Typed) -> Typed:
     code = typed.get("add_currency", "").strip().upper()
     if not is_currency(code):
-        raise NothingCopied(f"{code or 'Nothing'} is not a currency of ISO 4217. Enter a code such as GBP.")
+        words = _("%(code)s is not a currency of ISO 4217. Enter a code such as GBP.")
+        raise NothingCopied(words % {"code": code or _("Nothing")})
     if len(added_currencies(typed)) >= MAX_ADDED:
-        raise NothingCopied(f"There is no room for more than {MAX_ADDED} added currencies.")
+        raise NothingCopied(_("There is no room for more than %(count)s added currencies.") % {"count": MAX_ADDED})
     return with_currency(typed, code)
 
 
@@ -168,9 +175,9 @@ def _converted(typed: Typed) -> Typed:
     except ValidationError:
         factor = None
     if not factor:
-        raise NothingCopied("Nothing was copied: the factor must be a plain number above 0, such as 0.95.")
+        raise NothingCopied(_("Nothing was copied: the factor must be a plain number above 0, such as 0.95."))
     if typed.get("convert_from") == typed.get("convert_to"):
-        raise NothingCopied("Nothing was copied: choose two different currencies.")
+        raise NothingCopied(_("Nothing was copied: choose two different currencies."))
     return with_converted(typed, typed.get("convert_from", ""), typed.get("convert_to", ""), factor)
 
 
@@ -179,7 +186,7 @@ def _copied(typed: Typed, subject: Subject) -> Typed:
     source = next((each for each in copy_sources(subject) if str(each.pk) == typed.get("copy_from")), None)
     version = source.version_on(subject.today) if source else None
     if version is None:
-        raise NothingCopied("Nothing was copied: choose a product to copy prices from.")
+        raise NothingCopied(_("Nothing was copied: choose a product to copy prices from."))
     about = ("after", "effective_from", "reason", "quantity", "currency", "csrfmiddlewaretoken")
     sheet = version.sheet
     kept = {name: typed[name] for name in about if name in typed}
@@ -212,21 +219,30 @@ def _save(request: HttpRequest, draft: PricingForm) -> bool:
             after=int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else None,
         )
     except Outdated as error:
-        who = f" by {error.newest.created_by}" if error.newest.created_by else ""
-        messages.error(
-            request,
-            f"Not saved: version {error.newest.number} was saved{who} meanwhile. It is in the history below. Save "
-            f"again to make this one version {error.newest.number + 1}.",
+        newest = error.newest
+        told = {"number": newest.number, "person": newest.created_by, "next": newest.number + 1}
+        words = _(
+            "Not saved: version %(number)s was saved meanwhile. It is in the history below. Save again to make this "
+            "one version %(next)s."
         )
+        if newest.created_by:
+            words = _(
+                "Not saved: version %(number)s was saved by %(person)s meanwhile. It is in the history below. Save "
+                "again to make this one version %(next)s."
+            )
+        messages.error(request, words % told)
         draft.typed["after"] = str(error.newest.number)
         return False
     except CannotBackdate:
-        draft.add_error("effective_from", "Needs the permission to back-date, and a reason")
+        draft.add_error("effective_from", _("Needs the permission to back-date, and a reason"))
         return False
-    words = f"Version {version.number} of the pricing of {setting.metric} is saved. It applies to terms, months "
-    words += f"and days that begin on {day_words(version.effective_from)} or later."
+    words = _(
+        "Version %(number)s of the pricing of %(metric)s is saved. It applies to terms, months and days that begin on "
+        "%(day)s or later."
+    ) % {"number": version.number, "metric": setting.metric, "day": dates.full_day(version.effective_from)}
     if not draft.subject.is_enabled:
-        words += f" {setting.metric} is off: it is billed once it is switched on."
+        off = _("%(metric)s is off: it is billed once it is switched on.") % {"metric": setting.metric}
+        words = f"{words} {off}"
     messages.success(request, words)
     return True
 

@@ -88,6 +88,15 @@ def step_json(step: Step) -> dict[str, Any]:
     }
 
 
+def step_text(step: Step) -> str:
+    """Return `step_json` written as JSON, its keys sorted, without spaces: a billing run writes millions of these."""
+    start, end = ("null" if each is None else f'"{plain(each)}"' for each in (step.start, step.end))
+    return (
+        f'{{"amount":"{plain(step.amount)}","flat_fee":"{plain(step.flat_fee)}","from":{start},'
+        f'"quantity":"{plain(step.quantity)}","to":{end},"unit_price":"{plain(step.unit_price)}"}}'
+    )
+
+
 def _read(line: str) -> dict[str, Any]:
     if len(line) > MAX_LENGTH:
         raise PricingError("input", f"longer than {MAX_LENGTH:,} characters")

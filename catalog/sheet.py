@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.money import write_price
 from catalog.pricing import Bracket, Notation, Pricing, Scheme
@@ -13,14 +16,20 @@ from metering.decimals import EXACT, plain, round_half_up
 from metering.units import Unit
 
 SCHEMES = {
-    Scheme.PER_UNIT: "per unit",
-    Scheme.GRADUATED: "graduated",
-    Scheme.VOLUME: "total volume",
-    Scheme.PACKAGE: "package",
+    Scheme.PER_UNIT: gettext_lazy("per unit"),
+    Scheme.GRADUATED: gettext_lazy("graduated"),
+    Scheme.VOLUME: gettext_lazy("total volume"),
+    Scheme.PACKAGE: gettext_lazy("package"),
 }
-PERIODS = {Periods.SUMMED: "summed and rated once", Periods.EACH: "each rated by itself"}
-PRICE_AT = {PriceAt.START: "the day on which a period begins", PriceAt.INVOICE: "the day of the invoice"}
-NOTATIONS = {Notation.FIRST_UNIT: "the first unit at its price", Notation.ABOVE: "the last unit before its price"}
+PERIODS = {Periods.SUMMED: gettext_lazy("summed and rated once"), Periods.EACH: gettext_lazy("each rated by itself")}
+PRICE_AT = {
+    PriceAt.START: gettext_lazy("the day on which a period begins"),
+    PriceAt.INVOICE: gettext_lazy("the day of the invoice"),
+}
+NOTATIONS = {
+    Notation.FIRST_UNIT: gettext_lazy("the first unit at its price"),
+    Notation.ABOVE: gettext_lazy("the last unit before its price"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,55 +63,63 @@ def differences(before: Sheet, after: Sheet) -> list[str]:
 def _terms(before: Sheet, after: Sheet) -> Iterator[str]:
     old, new = before.any, after.any
     if before.unit != after.unit:
-        yield f"Unit: {after.unit} instead of {before.unit}"
+        yield _("Unit: %(new)s instead of %(old)s") % {"new": after.unit, "old": before.unit}
     if old.scheme is not new.scheme:
-        yield f"Scheme: {SCHEMES[new.scheme]} instead of {SCHEMES[old.scheme]}"
+        yield _("Scheme: %(new)s instead of %(old)s") % {"new": SCHEMES[new.scheme], "old": SCHEMES[old.scheme]}
     if (old.included, before.unit) != (new.included, after.unit):
-        yield f"Included: {after.unit.write(new.included)} instead of {before.unit.write(old.included)}"
+        told = {"new": after.unit.write(new.included), "old": before.unit.write(old.included)}
+        yield _("Included: %(new)s instead of %(old)s") % told
     if new.scheme is Scheme.PACKAGE and old.scheme is Scheme.PACKAGE and old.package_size != new.package_size:
-        yield f"Package: {after.unit.write(new.package_size)} instead of {before.unit.write(old.package_size)}"
+        told = {"new": after.unit.write(new.package_size), "old": before.unit.write(old.package_size)}
+        yield _("Package: %(new)s instead of %(old)s") % told
     if old.notation is not new.notation and len(new.brackets) > 1:
-        yield f"Start of a bracket: {NOTATIONS[new.notation]} instead of {NOTATIONS[old.notation]}"
+        words = {"new": NOTATIONS[new.notation], "old": NOTATIONS[old.notation]}
+        yield _("Start of a bracket: %(new)s instead of %(old)s") % words
     if before.aggregation is not after.aggregation:
-        yield f"Quantity of a term: {AGGREGATIONS[after.aggregation]} instead of {AGGREGATIONS[before.aggregation]}"
+        words = {"new": AGGREGATIONS[after.aggregation], "old": AGGREGATIONS[before.aggregation]}
+        yield _("Quantity of a term: %(new)s instead of %(old)s") % words
     if before.periods is not after.periods:
-        yield f"Periods: {PERIODS[after.periods]} instead of {PERIODS[before.periods]}"
+        words = {"new": PERIODS[after.periods], "old": PERIODS[before.periods]}
+        yield _("Periods: %(new)s instead of %(old)s") % words
     if before.price_at is not after.price_at:
-        yield f"Price of {PRICE_AT[after.price_at]} instead of {PRICE_AT[before.price_at]}"
+        words = {"new": PRICE_AT[after.price_at], "old": PRICE_AT[before.price_at]}
+        yield _("Price of %(new)s instead of %(old)s") % words
 
 
 def _currencies(before: Sheet, after: Sheet) -> Iterator[str]:
     for currency, new in after.pricings.items():
         old = before.pricings.get(currency)
         if old is None:
-            yield f"{currency} is new: {price_sentence(new, after.unit, currency)}"
+            told = {"currency": currency, "price": price_sentence(new, after.unit, currency)}
+            yield _("%(currency)s is new: %(price)s") % told
         else:
             yield from _brackets(old, new, after.unit, currency)
             yield from _bounds(old, new, currency)
     for currency in before.pricings:
         if currency not in after.pricings:
-            yield f"No price in {currency} any more"
+            yield _("No price in %(currency)s any more") % {"currency": currency}
 
 
 def _brackets(old: Pricing, new: Pricing, unit: Unit, currency: str) -> Iterator[str]:
     known, kept = _by_start(old), _by_start(new)
     for start, bracket in kept.items():
-        where = f"{currency}, from {plain(start)}" if len(kept) > 1 else currency
+        where = currency
+        if len(kept) > 1:
+            where = _("%(currency)s, from %(start)s") % {"currency": currency, "start": plain(start)}
         if start not in known:
-            yield f"{where}: a new bracket at {price_per(bracket, unit.noun(Decimal(1)), currency)}"
+            price = price_per(bracket, unit.noun(Decimal(1)), currency)
+            yield _("%(where)s: a new bracket at %(price)s") % {"where": where, "price": price}
             continue
         before = known[start]
         if bracket.unit_price != before.unit_price:
-            prices = (
-                f"{write_price(bracket.unit_price, currency)} instead of {write_price(before.unit_price, currency)}"
-            )
-            yield f"{where}: {prices}{_change(before.unit_price, bracket.unit_price)}"
+            yield f"{where}: {_price_change(before.unit_price, bracket.unit_price, currency)}"
         if bracket.flat_fee != before.flat_fee:
-            fees = f"{write_price(bracket.flat_fee, currency)} instead of {write_price(before.flat_fee, currency)}"
-            yield f"{where}: flat fee {fees}"
+            told = {"new": write_price(bracket.flat_fee, currency), "old": write_price(before.flat_fee, currency)}
+            yield _("%(where)s: flat fee %(new)s instead of %(old)s") % {"where": where, **told}
     for start in known:
         if start not in kept:
-            yield f"{currency}: no bracket from {plain(start)} any more"
+            told = {"currency": currency, "start": plain(start)}
+            yield _("%(currency)s: no bracket from %(start)s any more") % told
 
 
 def _by_start(pricing: Pricing) -> dict[Decimal, Bracket]:
@@ -112,22 +129,24 @@ def _by_start(pricing: Pricing) -> dict[Decimal, Bracket]:
 
 
 def _bounds(old: Pricing, new: Pricing, currency: str) -> Iterator[str]:
-    for name, before, after in (
-        ("minimum", old.minimum, new.minimum),
-        ("maximum", old.maximum, new.maximum),
+    for words, before, after in (
+        (_("%(currency)s: minimum charge %(new)s instead of %(old)s"), old.minimum, new.minimum),
+        (_("%(currency)s: maximum charge %(new)s instead of %(old)s"), old.maximum, new.maximum),
     ):
         if before != after:
-            yield f"{currency}: {name} charge {_instead(after, before, currency)}"
+            yield words % {"currency": currency, "new": _bound(after, currency), "old": _bound(before, currency)}
 
 
-def _instead(after: Decimal | None, before: Decimal | None, currency: str) -> str:
-    new, old = ("none" if each is None else write_price(each, currency) for each in (after, before))
-    return f"{new} instead of {old}"
+def _bound(amount: Decimal | None, currency: str) -> str:
+    return _("none") if amount is None else write_price(amount, currency)
 
 
-def _change(before: Decimal, after: Decimal) -> str:
-    """`, 16.7 % less`; nothing when it was free."""
+def _price_change(before: Decimal, after: Decimal, currency: str) -> str:
+    """`$2.50 instead of $3.00, 16.7 % less`; without the share when it was free."""
+    told = {"new": write_price(after, currency), "old": write_price(before, currency)}
     if not before:
-        return ""
-    share = EXACT.divide(abs(after - before) * 100, before)
-    return f", {percent(round_half_up(share, 1))} {'more' if after > before else 'less'}"
+        return _("%(new)s instead of %(old)s") % told
+    told["percent"] = percent(round_half_up(EXACT.divide(abs(after - before) * 100, before), 1))
+    if after > before:
+        return _("%(new)s instead of %(old)s, %(percent)s more") % told
+    return _("%(new)s instead of %(old)s, %(percent)s less") % told

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from babel.dates import format_date
 from django.conf import settings
 
 from catalog.aggregation import Aggregation, Periods, PriceAt
@@ -203,7 +202,3 @@ def _usual(unit: Unit) -> Notation:
 def _price_text(price: Decimal, currency: str) -> str:
     """Write a price to be edited: at least the currency's own decimals, `2.00`."""
     return f"{price:.{max(minor_units(currency), len(plain(price).partition('.')[2]))}f}"
-
-
-def day_words(day: date) -> str:
-    return str(format_date(day, "d MMMM y", locale="en"))

@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from catalog import override_views, pricing_views, views
+from catalog import overage_views, override_views, pricing_views, product_views, views
 
 urlpatterns = [
     path("products/", views.products, name="staff_products"),
+    path("products/<int:pk>/", product_views.product, name="staff_product"),
     path("products/<int:pk>/metrics/", views.product_metrics, name="staff_product_metrics"),
+    path("products/<int:pk>/overage/", overage_views.terms, name="staff_overage"),
     path("products/<int:pk>/metrics/<int:metric>/pricing/", pricing_views.pricing, name="staff_pricing"),
     path(
         "products/<int:pk>/metrics/<int:metric>/pricing/<int:number>/withdraw/",

@@ -10,19 +10,25 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from catalog import metric_billing
+from catalog import metric_billing, timelines
 from catalog.models import OVER, EnabledSpan, MetricSetting, Product, ProductPrice, Service
 from catalog.money import write
 from catalog.terms import Cycle
-from catalog.typed import day_words, following, home_first
-from catalog.wording import short_price, terms_of_price
+from catalog.typed import following, home_first
+from catalog.wording import CYCLES, short_price, terms_of_price
+from metering import dates
 from metering.access import staff
 from metering.collection import declared_metrics
 from metering.models import Metric
+from metering.paging import CappedCount
 from metering.providers import base
 from metering.units import Unit
+
+#: Services of a product are counted so far.
+MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +52,22 @@ class MetricRow:
     terms: str
 
 
-@staff("catalog.view_product")
 @require_safe
+@staff("catalog.view_product")
 def products(request: HttpRequest) -> HttpResponse:
     """What is sold, what meters it, and how much of that is billed."""
     rows = [
         ProductRow(product, provider_title(product.provider), *prices_in_short(product.prices.all()))
-        for product in _with_counts(Product.objects.prefetch_related("prices"))
+        for product in with_counts(Product.objects.prefetch_related("prices"))
     ]
-    return render(request, "staff/products.html", {"section": "products", "rows": rows})
+    return render(request, "staff/products.html", {"section": "products", "rows": rows, "most": MOST})
 
 
-@staff("catalog.change_metricsetting")
 @require_http_methods(["GET", "HEAD", "POST"])
+@staff("catalog.view_metricsetting", to_change="catalog.change_metricsetting")
 def product_metrics(request: HttpRequest, pk: int) -> HttpResponse:
     """Metric billing: a switch and a price for each metric that the provider of a product knows."""
-    product = get_object_or_404(_with_counts(Product.objects.all()), pk=pk)
+    product = get_object_or_404(with_counts(Product.objects.all()), pk=pk)
     metrics = declared_metrics(product.provider) if product.provider else []
     if request.method == "POST":
         shown, checked = (_numbers(request.POST.getlist(name)) for name in ("was", "enabled"))
@@ -76,6 +82,8 @@ def product_metrics(request: HttpRequest, pk: int) -> HttpResponse:
         "provider": provider_title(product.provider),
         "is_installed": product.provider in base.installed(),
         "rows": metric_rows(product, metrics, timezone.localdate()),
+        "most": MOST,
+        "timeline": timelines.of_product(product, own_page=request.path),
     }
     return render(request, "staff/product_metrics.html", context)
 
@@ -101,11 +109,12 @@ def _metric_row(setting: MetricSetting, today: date) -> MetricRow:
     assert pricing is not None
     terms = [terms_of_price(pricing, version.unit)]
     if later is version:
-        terms.append(f"from {day_words(version.effective_from)}")
+        terms.append(_("from %(day)s") % {"day": dates.full_day(version.effective_from)})
     elif later is not None:
-        terms.append(f"version {later.number} from {day_words(later.effective_from)}")
+        told = {"number": later.number, "day": dates.full_day(later.effective_from)}
+        terms.append(_("version %(number)s from %(day)s") % told)
     if not setting.is_enabled:
-        terms.append("not billed while off")
+        terms.append(_("not billed while off"))
     price = short_price(pricing, version.unit, currency)
     return MetricRow(setting.metric, version.unit, setting.is_enabled, price, "; ".join(terms))
 
@@ -117,32 +126,36 @@ def prices_in_short(prices: QuerySet[ProductPrice]) -> tuple[list[str], str]:
     for price in sorted(prices, key=lambda price: (price.currency, months[price.cycle])):
         shortest.setdefault(price.currency, price)
     in_order = [shortest[currency] for currency in home_first(shortest)]
-    shown = [f"{write(price.amount, price.currency)} {price.cycle}" for price in in_order]
+    shown = [f"{write(price.amount, price.currency)} {CYCLES[Cycle(price.cycle)]}" for price in in_order]
     others = {price.cycle for price in prices} - {price.cycle for price in shortest.values()}
-    return shown, ", ".join(sorted(others, key=lambda cycle: months[cycle]))
+    return shown, ", ".join(str(CYCLES[Cycle(each)]) for each in sorted(others, key=lambda cycle: months[cycle]))
 
 
 def provider_title(name: str) -> str:
     known = base.installed().get(name)
-    return known.title if known else name
+    return _(known.title) if known else name
 
 
-def _with_counts(products: QuerySet[Product]) -> QuerySet[Product]:
-    """Annotate `living`, the services that are not over, and `enabled`, the metrics that are on."""
-    services = Service.objects.exclude(status__in=OVER).filter(product=OuterRef("pk"))
+def with_counts(products: QuerySet[Product]) -> QuerySet[Product]:
+    """Annotate `living`, the services that are not over, up to one more than MOST, and `enabled`, the metrics that
+    are on."""
+    services = Service.objects.exclude(status__in=OVER).filter(product=OuterRef("pk")).order_by()
     spans = EnabledSpan.objects.filter(
         end=None, setting__product=OuterRef("pk"), setting__metric__provider=OuterRef("provider")
     )
-    counts = {
-        "living": services.order_by().values("product").annotate(number=Count("pk")).values("number"),
-        "enabled": spans.order_by().values("setting__product").annotate(number=Count("pk")).values("number"),
-    }
-    return products.annotate(**{name: Coalesce(Subquery(rows), 0) for name, rows in counts.items()})
+    enabled = spans.order_by().values("setting__product").annotate(number=Count("pk")).values("number")
+    return products.annotate(
+        living=CappedCount(services.values("pk")[: MOST + 1]), enabled=Coalesce(Subquery(enabled), 0)
+    )
 
 
 def _switched(on: list[Metric], off: list[Metric]) -> str:
-    said = [f"{words}: {', '.join(map(str, metrics))}." for words, metrics in [("On", on), ("Off", off)] if metrics]
-    return f"Switches saved. {' '.join(said)}" if said else "Nothing changed."
+    said = []
+    if on:
+        said.append(_("On: %(metrics)s.") % {"metrics": ", ".join(map(str, on))})
+    if off:
+        said.append(_("Off: %(metrics)s.") % {"metrics": ", ".join(map(str, off))})
+    return f"{_('Switches saved.')} {' '.join(said)}" if said else _("Nothing changed.")
 
 
 def _numbers(texts: Sequence[str]) -> set[int]:
