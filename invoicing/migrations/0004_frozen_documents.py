@@ -13,20 +13,6 @@ END $$;
 FROZEN = ["invoicing_invoice", "invoicing_line", "invoicing_billedperiod"]
 
 
-def chain_what_is_issued(apps, schema_editor):
-    """Give the documents that are there already their digests, in the order of their numbers."""
-    invoices = apps.get_model("invoicing", "Invoice").objects
-    lines = apps.get_model("invoicing", "Line").objects
-    for series in apps.get_model("invoicing", "Series").objects.all():
-        last = chain.START
-        for invoice in invoices.filter(series=series).order_by("number").values().iterator(chunk_size=500):
-            own = lines.filter(invoice=invoice["id"]).order_by("position").values()
-            last = chain.digest(last, invoice, own)
-            invoices.filter(pk=invoice["id"]).update(digest=last)
-        series.last_digest = last
-        series.save(update_fields=["last_digest"])
-
-
 class Migration(migrations.Migration):
     dependencies = [("invoicing", "0003_lines_hold_their_version")]
 
@@ -44,7 +30,6 @@ class Migration(migrations.Migration):
             ),
             preserve_default=False,
         ),
-        migrations.RunPython(chain_what_is_issued, migrations.RunPython.noop),
         migrations.RunSQL(FREEZE, "DROP FUNCTION invoicing_refuse_change()"),
         *(
             migrations.RunSQL(

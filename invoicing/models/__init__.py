@@ -1,0 +1,29 @@
+"""What it costs: billing runs, what they claimed, and the documents they issued."""
+
+from invoicing.models.alerts import Alert as Alert
+from invoicing.models.alerts import Crossing as Crossing
+from invoicing.models.documents import MAX_AMOUNT as MAX_AMOUNT
+from invoicing.models.documents import BilledPeriod as BilledPeriod
+from invoicing.models.documents import Claim as Claim
+from invoicing.models.documents import Invoice as Invoice
+from invoicing.models.documents import Line as Line
+from invoicing.models.documents import Series as Series
+from invoicing.models.documents import State as State
+from invoicing.models.documents import Statement as Statement
+from invoicing.models.documents import WrittenField as WrittenField
+from invoicing.models.messages import Message as Message
+from invoicing.models.payments import Payment as Payment
+from invoicing.models.payments import Receivable as Receivable
+from invoicing.models.pending import BackBilling as BackBilling
+from invoicing.models.pending import Difference as Difference
+from invoicing.models.pending import DraftInvoice as DraftInvoice
+from invoicing.models.pending import OverageCharge as OverageCharge
+from invoicing.models.questions import Post as Post
+from invoicing.models.questions import Question as Question
+from invoicing.models.runs import Decision as Decision
+from invoicing.models.runs import Deferral as Deferral
+from invoicing.models.runs import InvoicingSpan as InvoicingSpan
+from invoicing.models.runs import Parked as Parked
+from invoicing.models.runs import Preview as Preview
+from invoicing.models.runs import Run as Run
+from invoicing.models.runs import RunNote as RunNote
