@@ -1,27 +1,28 @@
 """Rating: what there is to bill of a service becomes the lines of a document, still on paper only."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
-from babel.dates import format_date
+from django.utils.translation import gettext as _
 
 from catalog.aggregation import Aggregation
 from catalog.in_force import InForce
 from catalog.models import MetricSetting, ProductPrice, Service
 from catalog.money import round_amount
 from catalog.pricing import Charge, Pricing, PricingError, added
-from catalog.quote import as_quoted, step_json
-from catalog.terms import Cycle, term
+from catalog.quote import as_quoted, step_json, step_text
 from catalog.wording import AGGREGATIONS, charge_sentence
-from invoicing.models import MAX_AMOUNT, Line
+from catalog.writing import Writing
+from invoicing import chain, required
+from invoicing.models import MAX_AMOUNT, Line, Statement
 from invoicing.unbilled import Billable, Item, Unbilled, Waiting
-from metering.decimals import exact_sum
-from metering.periods import month
+from metering import dates, language
+from metering.decimals import exact_sum, plain
+from metering.periods import Period, month
 from metering.providers.base import MetricType
 
 
@@ -42,13 +43,50 @@ class DraftLine:
     exact: Decimal
     amount: Decimal
     setting: MetricSetting | None = None
-    in_force: InForce | None = None
+    version_id: int | None = None
+    override_id: int | None = None
     quantity: Decimal | None = None
-    unit: dict[str, Any] | None = None
-    pricing: dict[str, Any] | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    statement: Statement | None = None
+    steps: str | list[dict[str, Any]] = "[]"
     items: list[Item] = field(default_factory=list)
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    corrects: uuid.UUID | None = None
+    credits: uuid.UUID | None = None
+    before: Decimal | None = None
+    settled: Decimal = Decimal(0)
+    #: What it says as its row has it, where that was written already.
+    written: str = ""
+    #: Given when it is issued.
+    id: str = ""
+
+    @property
+    def said(self) -> str:
+        """The values of chain.SAID."""
+        return self.written or chain.row(
+            (
+                *(self.setting.id if self.setting else None, self.version_id, self.override_id),
+                *(self.title, self.detail, self.start, self.end, self.quantity),
+                *(self.statement.id if self.statement else None, self.steps, self.exact, self.amount),
+            )
+        )
+
+    @property
+    def unit(self) -> dict[str, Any] | None:
+        return self.statement.unit if self.statement else None
+
+    @property
+    def pricing(self) -> dict[str, Any] | None:
+        return self.statement.pricing if self.statement else None
+
+    def as_json(self) -> dict[str, str | None]:
+        """What a client sees of it, to be kept with a draft invoice."""
+        return {
+            "kind": str(self.kind),
+            "title": self.title,
+            "detail": self.detail,
+            "start": str(self.start),
+            "end": str(self.end),
+            "amount": plain(self.amount),
+        }
 
 
 @dataclass(slots=True)
@@ -65,35 +103,44 @@ class Draft:
         return exact_sum(line.amount for line in self.lines)
 
 
-def renewal(service: Service, unbilled: Unbilled, prices: dict[tuple[int, str, str], ProductPrice]) -> Draft:
-    """Draft the next term's recurring line and the usage lines. Raises CannotBill."""
-    return _drafted(service, [_recurring(service, prices), *_usage_lines(service, unbilled)], unbilled)
+def renewal(
+    service: Service,
+    unbilled: Unbilled,
+    prices: dict[tuple[int, str, str], ProductPrice],
+    adjustments: Iterable[DraftLine] = (),
+) -> Draft:
+    """Draft the next term's recurring line, the usage lines and what is adjusted. Raises CannotBill."""
+    recurring = [recurring_line(service, period, prices)] if (period := service.renewal) else []
+    return _drafted(service, [*recurring, *usage_lines(service, unbilled), *adjustments], unbilled.waiting)
 
 
-def termination(service: Service, unbilled: Unbilled) -> Draft:
-    """Draft the usage lines of the last invoice. Raises CannotBill."""
-    return _drafted(service, _usage_lines(service, unbilled), unbilled)
+def of_usage(service: Service, unbilled: Unbilled, adjustments: Iterable[DraftLine] = ()) -> Draft:
+    """Draft an invoice of usage alone, as the last one of a service. Raises CannotBill."""
+    return _drafted(service, [*usage_lines(service, unbilled), *adjustments], unbilled.waiting)
 
 
-def _drafted(service: Service, lines: list[DraftLine], unbilled: Unbilled) -> Draft:
-    draft = Draft(service, lines, unbilled.waiting)
+def _drafted(service: Service, lines: list[DraftLine], waiting: list[Waiting]) -> Draft:
+    if why_not := required.why_not(service.client):
+        raise CannotBill(why_not)
+    draft = Draft(service, lines, waiting)
     if draft.total >= MAX_AMOUNT:
         raise CannotBill(f"It comes to {draft.total:.3E}, more than any invoice may state.")
     return draft
 
 
-def _recurring(service: Service, prices: dict[tuple[int, str, str], ProductPrice]) -> DraftLine:
+def recurring_line(service: Service, period: Period, prices: dict[tuple[int, str, str], ProductPrice]) -> DraftLine:
     price = prices.get((service.product_id, service.cycle, service.currency))
     if price is None:
         raise CannotBill(
             f"{service.product} has no {service.cycle} price in {service.currency}. Add it to the product's prices."
         )
-    period = term(service.anchor, Cycle(service.cycle), service.next_term)
+    with Writing(service.client.language):
+        days = dates.span(period.start, period.end)
     return DraftLine(
         kind=Line.Kind.RECURRING,
         service=service,
         title=service.product.name,
-        detail=f"{service.name}, {span_words(period.start, period.end)}",
+        detail=f"{service.name}, {days}",
         start=period.start,
         end=period.end,
         exact=price.amount,
@@ -101,47 +148,151 @@ def _recurring(service: Service, prices: dict[tuple[int, str, str], ProductPrice
     )
 
 
-def _usage_lines(service: Service, unbilled: Unbilled) -> list[DraftLine]:
-    return [_usage_line(service, billable) for billable in unbilled.billable]
+def usage_lines(service: Service, unbilled: Unbilled) -> list[DraftLine]:
+    """Rate what there is to bill. Raises CannotBill."""
+    currency = service.currency
+    with Writing(service.client.language):
+        return [_usage_line(service, currency, billable) for billable in unbilled.billable]
 
 
-def _usage_line(service: Service, billable: Billable) -> DraftLine:
+def _usage_line(service: Service, currency: str, billable: Billable) -> DraftLine:
+    """Rate periods that have the same prices. What was rated for another service already is only said again."""
+    stated = billable.in_force.known.get(_told(currency)) or _stated(service, billable)
+    items = billable.items
+    if len(items) > 1 or billable.missing:
+        return _new_line(service, billable, stated)
+    [item] = items
+    key = (item.value, item.start, item.end, item.measured_on, item.days)
+    known = stated.lines.get(key)
+    if known is None:
+        line = stated.lines[key] = _new_line(service, billable, stated)
+        line.written = line.said
+        return line
+    return DraftLine(
+        known.kind,
+        service,
+        known.title,
+        known.detail,
+        known.start,
+        known.end,
+        known.exact,
+        known.amount,
+        known.setting,
+        known.version_id,
+        known.override_id,
+        known.quantity,
+        known.statement,
+        known.steps,
+        items,
+        written=known.written,
+    )
+
+
+def _new_line(service: Service, billable: Billable, stated: "_Stated") -> DraftLine:
     setting, in_force, items = billable.setting, billable.in_force, billable.items
-    pricing, charges = _rated(service, billable)
+    charges = _charges(service, billable, stated)
     charge = added(charges)
     return DraftLine(
         kind=Line.Kind.USAGE,
         service=service,
         setting=setting,
-        in_force=in_force,
-        title=_title(setting, in_force, items),
-        detail=_detail(billable, pricing, charges, service.currency),
+        version_id=in_force.version.id,
+        override_id=in_force.override.id if in_force.override else None,
+        title=stated.title(setting, items),
+        detail=_detail(billable, stated.pricing, charges, stated.currency),
         start=items[0].start,
         end=items[-1].end,
         quantity=charge.quantity,
-        unit=in_force.unit.as_json(),
-        pricing=pricing_json(in_force, pricing, service.currency) | _term_days(items),
-        steps=list(_steps(billable, charges)),
+        statement=stated.statement(items),
+        steps=stated.steps(items, charges),
         items=items,
         exact=charge.amount,
-        amount=round_amount(charge.amount, service.currency),
+        amount=round_amount(charge.amount, stated.currency),
     )
 
 
-def _rated(service: Service, billable: Billable) -> tuple[Pricing, list[Charge]]:
+@dataclass(slots=True)
+class _Stated:
+    """Prices as lines state them. Lines of the same prices share one, so that its texts are made once.
+
+    `lines` are those of a single period that were drafted already, by what they are about, and `whole` the texts of
+    the steps that are used up.
+    """
+
+    in_force: InForce
+    currency: str
+    pricing: Pricing
+    by_days: dict[int, Statement] = field(default_factory=dict)
+    titles: dict[tuple[date, ...], str] = field(default_factory=dict)
+    lines: dict[tuple[Any, ...], DraftLine] = field(default_factory=dict)
+    whole: dict[int, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.whole = {id(step): step_text(step) for step in self.pricing.whole_steps}
+
+    def statement(self, items: list[Item]) -> Statement:
+        """The unit and prices as they are frozen, for an aggregated level with the days that it was measured
+        against."""
+        days = items[0].days
+        if days not in self.by_days:
+            term_days = {"term_days": days} if days else {}
+            frozen = _pricing_json(self.in_force, self.pricing, self.currency) | term_days
+            self.by_days[days] = Statement.of(self.in_force.unit.as_json(), frozen)
+        return self.by_days[days]
+
+    def steps(self, items: list[Item], charges: list[Charge]) -> str | list[dict[str, Any]]:
+        """The steps of all charges; where each period is rated by itself, they name its first day."""
+        if len(charges) > 1:
+            return [
+                {"period": str(item.start), **step_json(step)}
+                for item, charge in zip(items, charges, strict=True)
+                for step in charge.steps
+            ]
+        # The steps of brackets that are used up are the same objects for every quantity.
+        texts = [self.whole.get(id(step)) or step_text(step) for step in charges[0].steps]
+        return f"[{','.join(texts)}]"
+
+    def title(self, setting: MetricSetting, items: list[Item]) -> str:
+        first, last = items[0], items[-1]
+        key = (first.start, first.end, first.measured_on, last.start, last.end)
+        if key not in self.titles:
+            self.titles[key] = _title(setting, self.in_force, items)
+        return self.titles[key]
+
+
+def _stated(service: Service, billable: Billable) -> _Stated:
+    """Return what lines of these prices state. Raises CannotBill."""
+    in_force, currency = billable.in_force, service.currency
     try:
-        pricing = billable.in_force.pricing(service.currency)
-        if pricing is None:
-            raise CannotBill(
-                f"No price in {service.currency} for {billable.setting.metric} of {service.product}. Add a version of "
-                f"its pricing that has one, in force from {billable.items[0].start} or before."
-            )
-        charges = billable.charges(pricing)
+        pricing = in_force.pricing(currency)
     except PricingError as error:
-        raise CannotBill(f"{billable.setting.metric} of {service.product} cannot be rated: {error}.") from error
+        raise _cannot_rate(service, billable, error) from error
+    if pricing is None:
+        raise CannotBill(
+            f"No price in {currency} for {billable.setting.metric} of {service.product}. Add a version of "
+            f"its pricing that has one, in force from {billable.items[0].start} or before."
+        )
+    stated = in_force.known[_told(currency)] = _Stated(in_force, currency, pricing)
+    return stated
+
+
+def _told(currency: str) -> str:
+    """What texts of prices are kept under: they are of a currency, and in a language."""
+    return f"{currency} {language.current()}"
+
+
+def _charges(service: Service, billable: Billable, stated: _Stated) -> list[Charge]:
+    try:
+        charges = billable.charges(stated.pricing)
+    except PricingError as error:
+        raise _cannot_rate(service, billable, error) from error
     if (total := added(charges).amount) >= MAX_AMOUNT:
         raise CannotBill(f"{billable.setting.metric} comes to {total:.3E}, more than any invoice may state.")
-    return pricing, charges
+    return charges
+
+
+def _cannot_rate(service: Service, billable: Billable, error: PricingError) -> CannotBill:
+    return CannotBill(f"{billable.setting.metric} of {service.product} cannot be rated: {error}.")
 
 
 def _detail(billable: Billable, pricing: Pricing, charges: list[Charge], currency: str) -> str:
@@ -150,23 +301,17 @@ def _detail(billable: Billable, pricing: Pricing, charges: list[Charge], currenc
     if len(charges) == 1:
         detail = charge_sentence(pricing, charges[0], unit, currency)
     else:
-        detail = f"{unit.write(added(charges).quantity)} in {len(charges)} periods, each rated by itself"
+        told = {"quantity": unit.write(added(charges).quantity), "count": len(charges)}
+        detail = _("%(quantity)s in %(count)s periods, each rated by itself") % told
     if billable.missing:
-        names = ", ".join(format_date(period.start, "MMMM y", locale="en") for period in billable.missing)
-        detail += f"; nothing was recorded for {names}, which counts as none"
+        names = ", ".join(dates.month(period.start) for period in billable.missing)
+        detail += "; " + _("nothing was recorded for %(months)s, which counts as none") % {"months": names}
     if billable.in_force.override is not None:
         detail += f"; {billable.in_force.override.sentence}"
     return detail
 
 
-def _steps(billable: Billable, charges: list[Charge]) -> Iterator[dict[str, Any]]:
-    """The steps of all charges; where each period is rated by itself, they name its first day."""
-    for item, charge in zip(billable.items, charges, strict=False):
-        for step in charge.steps:
-            yield {"period": str(item.start), **step_json(step)} if len(charges) > 1 else step_json(step)
-
-
-def pricing_json(in_force: InForce, pricing: Pricing, currency: str) -> dict[str, Any]:
+def _pricing_json(in_force: InForce, pricing: Pricing, currency: str) -> dict[str, Any]:
     """The prices as they are frozen on a line; the keys of the pricing are those of `quote`."""
     version, override = in_force.version, in_force.override
     frozen: dict[str, Any] = {
@@ -187,40 +332,15 @@ def pricing_json(in_force: InForce, pricing: Pricing, currency: str) -> dict[str
     return frozen
 
 
-def _term_days(items: list[Item]) -> dict[str, int]:
-    """What an aggregated level was measured against, if the line is one."""
-    return {"term_days": items[0].days} if items[0].days else {}
-
-
 def _title(setting: MetricSetting, in_force: InForce, items: list[Item]) -> str:
-    name, metric = setting.metric.display_name, setting.metric
+    name, metric = str(setting.metric), setting.metric
     if metric.type == MetricType.SNAPSHOT and in_force.version.aggregation != Aggregation.LATEST:
         how = AGGREGATIONS[Aggregation(in_force.version.aggregation)]
-        return f"{name}, {how}, {span_words(items[0].start, items[0].end)}"
+        return f"{name}, {how}, {dates.span(items[0].start, items[0].end)}"
     if metric.type == MetricType.SNAPSHOT:
-        return f"{name}, measured on {_day(items[0].measured_on)}"
+        day = dates.full_day(items[0].measured_on)
+        return _("%(metric)s, measured on %(day)s") % {"metric": name, "day": day}
     start, end = items[0].start, items[-1].end
     if metric.type == MetricType.MONTH and start == month(start).start:
-        return f"{name}, {_months(start, items[-1].start)}"
-    return f"{name}, {span_words(start, end)}"
-
-
-@lru_cache(maxsize=4096)
-def _day(day: date) -> str:
-    return str(format_date(day, "d MMMM y", locale="en"))
-
-
-@lru_cache(maxsize=4096)
-def _months(first: date, last: date) -> str:
-    if first == last:
-        return str(format_date(first, "MMMM y", locale="en"))
-    if first.year == last.year:
-        return f"{format_date(first, 'MMMM', locale='en')} to {format_date(last, 'MMMM y', locale='en')}"
-    return f"{format_date(first, 'MMMM y', locale='en')} to {format_date(last, 'MMMM y', locale='en')}"
-
-
-@lru_cache(maxsize=4096)
-def span_words(start: date, end: date) -> str:
-    """`1 November to 1 December 2026`, the end not included."""
-    pattern = "d MMMM" if start.year == end.year else "d MMMM y"
-    return f"{format_date(start, pattern, locale='en')} to {format_date(end, 'd MMMM y', locale='en')}"
+        return f"{name}, {dates.months(start, items[-1].start)}"
+    return f"{name}, {dates.span(start, end)}"

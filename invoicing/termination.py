@@ -1,107 +1,150 @@
 """Ending a service: ask its server once more, then bill all that was used to date, once."""
 
-import logging
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from catalog.models import Service
-from invoicing import billing, drafts, issuing, unbilled
-from invoicing.billing import Catalog
-from invoicing.models import Claim, Deferral, Invoice, Parked
-from metering import collection
-
-logger = logging.getLogger(__name__)
+from invoicing import boundary
+from invoicing.drafts import CannotBill, Draft
+from invoicing.models import Claim, Invoice, Parked
 
 
-class CannotTerminate(Exception):
+class CannotTerminate(boundary.CannotClose):
     """The service cannot be terminated as things are. The message says why."""
+
+
+class WhenDown(StrEnum):
+    """What to do when the server does not answer: bill the last values known, or let the last invoice wait."""
+
+    LAST_VALUES = "last_values"
+    WAIT = "wait"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a termination did. `invoice` is None when nothing was left to charge, `warning` says what the
-    last question to the server came to, if it failed."""
+    """What a termination did.
+
+    `invoice` is None when nothing was left to charge, or when it `waits` for the server. `warning` says what
+    the last question to the server came to, if it failed.
+    """
 
     service: Service
     invoice: Invoice | None
     warning: str = ""
+    waits: bool = False
 
 
-def terminate(*, service: Service, on: date, at: datetime) -> Ended:
+def terminate(*, service: Service, on: date, at: datetime, when_down: WhenDown = WhenDown.LAST_VALUES) -> Ended:
     """Terminate a service and make its final, usage-only invoice, which includes the open period to date.
 
     Terms that were due before that day are billed first. Terminating again changes nothing and returns the
-    first invoice. If the server does not answer, the last values known are billed and a warning says so.
+    first invoice. If the server does not answer, the last values known are billed and a warning says so; or
+    the service ends, and its last invoice waits until the server answers: `finish` makes it then.
 
-    Raises CannotTerminate for a service that is not running or whose missed terms cannot be billed, and
-    drafts.CannotBill when its usage has no price; then the service runs on.
+    Raises CannotTerminate for a service that is not running, and boundary.CannotClose or drafts.CannotBill
+    when its usage cannot be billed; then the service runs on.
     """
     if service.status == Service.Status.TERMINATED:
-        return Ended(service, _first_invoice(service))
+        return _ended(service)
     if not service.is_billable:
-        raise CannotTerminate(f"{service} is {service.status}; only an active or suspended service can be terminated.")
-    if on < service.anchor:
-        raise CannotTerminate(f"{service} starts on {service.anchor}; it cannot end before, on {on}.")
-    if on > timezone.localdate(at):
-        raise CannotTerminate(f"{service} cannot end on {on}, which is still to come. Terminate it on that day.")
-    warning = _ask_once_more(service, at)
-    _bill_missed_terms(service, on, at)
-    with transaction.atomic(durable=True):
-        service = (
-            Service.objects.select_related("client", "product", "tenant__server")
-            .select_for_update(of=("self",))
-            .get(pk=service.pk)
+        raise CannotTerminate(
+            _("%(service)s is %(status)s; only an active or suspended service can be terminated.")
+            % {"service": service, "status": service.get_status_display().lower()}
         )
+    if on < service.anchor:
+        raise CannotTerminate(
+            _("%(service)s starts on %(anchor)s; it cannot end before, on %(on)s.")
+            % {"service": service, "anchor": service.anchor, "on": on}
+        )
+    if on > timezone.localdate(at):
+        raise CannotTerminate(
+            _("%(service)s cannot end on %(on)s, which is still to come. Terminate it on that day.")
+            % {"service": service, "on": on}
+        )
+    failure = boundary.ask_once_more(service, at)
+    boundary.bill_missed_terms(service, on, at)
+    waits = bool(failure) and when_down == WhenDown.WAIT
+    with transaction.atomic(durable=True):
+        service = _locked(service)
         if service.status == Service.Status.TERMINATED:
-            return Ended(service, _first_invoice(service))
-        invoice = _final_invoice(service, on, at)
+            return _ended(service)
+        invoice = None
+        if waits:
+            Parked.objects.update_or_create(
+                service=service, defaults={"reason": f"Its last invoice waits: {failure}.", "since": at}
+            )
+        else:
+            invoice = boundary.close(service, Claim.Kind.TERMINATION, service.anchor, on=on, at=at)
         service.status = Service.Status.TERMINATED
         service.terminated_on = on
         service.next_due_on = None
         service.save(update_fields=["status", "terminated_on", "next_due_on"])
+    if not failure:
+        return Ended(service, invoice)
+    warning = _("%(failure)s; the last values known are billed.")
+    if waits:
+        warning = _("%(failure)s; its last invoice waits until it answers.")
+    return Ended(service, invoice, warning % {"failure": failure}, waits)
+
+
+def preview(*, service: Service, at: datetime) -> Draft:
+    """Return what terminating a service today would bill, by the values that are known. Nothing is kept.
+
+    Terms that are due are not in it: they are billed before, as a run would. Raises drafts.CannotBill.
+    """
+    with transaction.atomic():
+        draft, *_ = boundary.drafted(_locked(service), on=timezone.localdate(at), at=at)
+        transaction.set_rollback(True)
+    return draft
+
+
+def finish(*, service: Service, at: datetime, when_down: WhenDown = WhenDown.WAIT) -> Ended:
+    """Make the last invoice of a terminated service that waited for its server.
+
+    Raises boundary.CannotClose or drafts.CannotBill; then it waits on.
+    """
+    if not is_waiting(service):
+        return _ended(service)
+    failure = boundary.ask_once_more(service, at)
+    if failure and when_down == WhenDown.WAIT:
+        Parked.objects.filter(service=service).update(reason=f"Its last invoice waits: {failure}.")
+        return Ended(service, None, _("%(failure)s; its last invoice waits on.") % {"failure": failure}, waits=True)
+    with transaction.atomic(durable=True):
+        service = _locked(service)
+        assert service.terminated_on is not None  # a constraint of terminated services
+        invoice = boundary.close(service, Claim.Kind.TERMINATION, service.anchor, on=service.terminated_on, at=at)
+    warning = _("%(failure)s; the last values known are billed.") % {"failure": failure} if failure else ""
     return Ended(service, invoice, warning)
 
 
-def _ask_once_more(service: Service, at: datetime) -> str:
-    tenant = service.tenant
-    if tenant is None:
-        return ""
-    try:
-        record = collection.collect(server=tenant.server, as_of=at, tenant=tenant.key)
-    except collection.Busy:
-        return f"{tenant.server} is being collected just now; the last values known are billed."
-    if record.is_stored:
-        return ""
-    return f"{tenant.server} could not be asked once more ({record.error}); the last values known are billed."
+def finish_all(*, at: datetime) -> list[Ended]:
+    """Try the last invoices that wait, each by itself. Those that cannot be made wait on, and say why."""
+    done = []
+    parked = Service.objects.filter(status=Service.Status.TERMINATED, parked__isnull=False)
+    for service in parked.select_related("client", "product", "tenant__server").order_by("pk"):
+        try:
+            done.append(finish(service=service, at=at))
+        except (boundary.CannotClose, CannotBill) as error:
+            Parked.objects.filter(service=service).update(reason=f"Its last invoice waits: {error}")
+    return done
 
 
-def _bill_missed_terms(service: Service, on: date, at: datetime) -> None:
-    """Bill the terms that began before the last day, or their recurring price would be lost."""
-    if service.next_due_on is not None and service.next_due_on < on:
-        missed = billing.create_invoices(on=date.fromordinal(on.toordinal() - 1), at=at, service=service)
-        if reason := missed.parked.get(service.pk):
-            raise CannotTerminate(f"A term of {service} that is over cannot be billed: {reason}")
+def is_waiting(service: Service) -> bool:
+    """Whether a service is over, and its last invoice is not made yet."""
+    claims = service.claims.filter(kind=Claim.Kind.TERMINATION, term_start=service.anchor)
+    return service.status == Service.Status.TERMINATED and not claims.exists()
 
 
-def _final_invoice(service: Service, on: date, at: datetime) -> Invoice | None:
-    catalog = Catalog.read([service.product_id])
-    found = unbilled.find([unbilled.of_termination(service, on)], catalog.settings)
-    draft = drafts.termination(service, found[service.pk])
-    if not issuing.claim(Claim.Kind.TERMINATION, [draft], [service.anchor], at):
-        return _first_invoice(service)
-    Parked.objects.filter(service=service).delete()
-    Deferral.objects.filter(service=service).delete()
-    documents = issuing.grouped(Invoice.Kind.TERMINATION, [draft], {service.pk: on})
-    if not draft.total:
-        issuing.record_billed(documents, with_lines=False)
-        return None
-    issuing.issue(documents, on=on, at=at, run=None)
-    return Invoice.objects.get(pk=documents[0].id)
+def _locked(service: Service) -> Service:
+    services = Service.objects.select_related("client", "product", "tenant__server")
+    return services.select_for_update(of=("self",)).get(pk=service.pk)
 
 
-def _first_invoice(service: Service) -> Invoice | None:
-    claim = service.claims.filter(kind=Claim.Kind.TERMINATION).select_related("invoice").last()
-    return claim.invoice if claim else None
+def _ended(service: Service) -> Ended:
+    waits = is_waiting(service)
+    return Ended(service, None if waits else boundary.invoice_of(service, Claim.Kind.TERMINATION), waits=waits)

@@ -1,0 +1,147 @@
+"""Changing a living service: another product or tenant from a day on, and coming back after its end."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from catalog.models import OVER, Product, Service
+from invoicing import boundary
+from invoicing.drafts import Draft
+from invoicing.models import Claim, Invoice
+from invoicing.termination import is_waiting
+from metering.models import Tenant
+
+
+class CannotChange(boundary.CannotClose):
+    """The service cannot be changed so. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a change did: the invoice that closed the usage before it, if there was any to charge."""
+
+    service: Service
+    invoice: Invoice | None
+    warning: str = ""
+
+
+def change(*, service: Service, at: datetime, product: Product | None = None, tenant: Tenant | None = None) -> Changed:
+    """Give a service another product or tenant, from now on.
+
+    What was used up to now is billed at the old prices, on an invoice of usage alone; the rest of the open
+    period counts for the new product or tenant. The terms go on as they were, and the new recurring price
+    holds from the next one. If the server does not answer, the last values known are billed.
+
+    Raises CannotChange, and boundary.CannotClose or drafts.CannotBill when the usage cannot be billed; then
+    nothing is changed.
+    """
+    on = timezone.localdate(at)
+    _check(service, product or service.product, tenant or service.tenant, on)
+    failure = boundary.ask_once_more(service, at)
+    boundary.bill_missed_terms(service, on, at)
+    with transaction.atomic(durable=True):
+        service = _locked(service)
+        _check(service, product or service.product, tenant or service.tenant, on)
+        invoice = boundary.close(service, Claim.Kind.CHANGE, on, on=on, at=at)
+        service.product = product or service.product
+        service.tenant = tenant or service.tenant
+        service.metered_from = on
+        service.save(update_fields=["product", "tenant", "metered_from"])
+    warning = _("%(failure)s; the last values known are billed.") % {"failure": failure} if failure else ""
+    return Changed(service, invoice, warning)
+
+
+def preview(*, service: Service, at: datetime, product: Product | None = None, tenant: Tenant | None = None) -> Draft:
+    """Return what a change would bill now, by the values that are known. Nothing is kept.
+
+    Terms that are due are not in it: a change bills them before, as a run would. Raises CannotChange and
+    drafts.CannotBill.
+    """
+    on = timezone.localdate(at)
+    with transaction.atomic():
+        service = _locked(service)
+        _check(service, product or service.product, tenant or service.tenant, on)
+        draft, *_ = boundary.drafted(service, on=on, at=at)
+        transaction.set_rollback(True)
+    return Draft(service, [], []) if was_changed(service, on) else draft
+
+
+def was_changed(service: Service, on: date) -> bool:
+    """Whether it was changed on that day already: the day then goes on with what it was changed to last."""
+    return service.claims.filter(kind=Claim.Kind.CHANGE, term_start=on).exists()
+
+
+def reactivate(*, service: Service, at: datetime) -> Service:
+    """Let a terminated service run again, from today, which is its new anchor. Nothing old is billed again.
+
+    Raises CannotChange.
+    """
+    on = timezone.localdate(at)
+    with transaction.atomic(durable=True):
+        service = _locked(service)
+        if service.status != Service.Status.TERMINATED or service.terminated_on is None:
+            raise CannotChange(
+                _("%(service)s is %(status)s; only a terminated service can be reactivated.")
+                % {"service": service, "status": service.get_status_display().lower()}
+            )
+        if is_waiting(service):
+            raise CannotChange(
+                _("The last invoice of %(service)s still waits for its server. Make it first.") % {"service": service}
+            )
+        if on < service.terminated_on or on <= service.anchor:
+            raise CannotChange(
+                _("%(service)s ended on %(terminated_on)s; it can be reactivated from tomorrow on.")
+                % {"service": service, "terminated_on": service.terminated_on}
+            )
+        _check_free(service, service.tenant)
+        service.status = Service.Status.ACTIVE
+        service.anchor = service.next_due_on = on
+        service.next_term, service.metered_from, service.terminated_on = 0, None, None
+        service.save(update_fields=["status", "anchor", "next_term", "next_due_on", "metered_from", "terminated_on"])
+    return service
+
+
+def _check(service: Service, product: Product, tenant: Tenant | None, on: date) -> None:
+    if not service.is_billable:
+        raise CannotChange(
+            _("%(service)s is %(status)s; only an active or suspended service can be changed.")
+            % {"service": service, "status": service.get_status_display().lower()}
+        )
+    if on < service.anchor:
+        raise CannotChange(
+            _("%(service)s starts on %(anchor)s. Change the product before, where it is ordered.")
+            % {"service": service, "anchor": service.anchor}
+        )
+    if (product, tenant) == (service.product, service.tenant):
+        raise CannotChange(_("%(service)s has that product and tenant already.") % {"service": service})
+    if tenant is not None and product.provider and tenant.server.provider != product.provider:
+        raise CannotChange(
+            _("%(product)s is metered by %(provider)s, and %(server)s is not one of those.")
+            % {"product": product, "provider": product.provider, "server": tenant.server}
+        )
+    prices = product.prices.filter(cycle=service.cycle, currency=service.currency)
+    if product != service.product and not prices.exists():
+        raise CannotChange(
+            _("%(product)s has no %(cycle)s price in %(currency)s. Add it to its prices first.")
+            % {"product": product, "cycle": service.cycle, "currency": service.currency}
+        )
+    _check_free(service, tenant)
+
+
+def _check_free(service: Service, tenant: Tenant | None) -> None:
+    if tenant is None:
+        return
+    other = Service.objects.filter(tenant=tenant).exclude(pk=service.pk).exclude(status__in=OVER).first()
+    if other is not None:
+        raise CannotChange(
+            _("%(tenant)s on %(server)s is the tenant of %(other)s. Terminate that service first.")
+            % {"tenant": tenant, "server": tenant.server, "other": other}
+        )
+
+
+def _locked(service: Service) -> Service:
+    services = Service.objects.select_related("client", "product", "tenant__server")
+    return services.select_for_update(of=("self",)).get(pk=service.pk)
