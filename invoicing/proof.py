@@ -3,42 +3,68 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from babel.dates import format_date
 from django.db import connection
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from catalog.aggregation import Aggregation, Periods, PriceAt
-from catalog.money import write_price
+from catalog.money import round_amount, write_price
 from catalog.pricing import Charge, Step
 from catalog.quote import read_pricing
-from catalog.wording import agreed_days, charge_rows, day_words
-from invoicing.models import BilledPeriod, Invoice, Line
+from catalog.wording import agreed_days, charge_rows
+from invoicing import questions
+from invoicing.models import BilledPeriod, Invoice, Line, Question
+from metering import dates
 from metering.decimals import exact_sum
+from metering.periods import month
 from metering.units import Unit
 
-#: How many readings a line shows, the newest ones.
+#: How many readings a line shows on its invoice, the newest ones.
 SHOWN = 6
+#: How many periods are listed there; more than this are summed up.
+MOST = 12
 #: How the days of a term became one quantity, to stand below it.
 _AGGREGATED = {
-    Aggregation.PEAK: "The highest of the {measured} days that were measured.",
-    Aggregation.MEAN: "The mean of the {measured} days that were measured.",
-    Aggregation.TIME_WEIGHTED: "The mean of the days; one that was not measured counts as the one before it.",
-    Aggregation.P95: "The highest of the {measured} days that were measured, once the top 5 % are left out.",
-    Aggregation.DAYS: "The sum of the {measured} days that were measured, over all days of the term.",
+    Aggregation.PEAK: ngettext_lazy(
+        "The highest of the %(measured)s day that was measured.",
+        "The highest of the %(measured)s days that were measured.",
+        "measured",
+    ),
+    Aggregation.MEAN: ngettext_lazy(
+        "The mean of the %(measured)s day that was measured.",
+        "The mean of the %(measured)s days that were measured.",
+        "measured",
+    ),
+    Aggregation.TIME_WEIGHTED: gettext_lazy(
+        "The mean of the days; one that was not measured counts as the one before it."
+    ),
+    Aggregation.P95: ngettext_lazy(
+        "The highest of the %(measured)s day that was measured, once the top 5 %% are left out.",
+        "The highest of the %(measured)s days that were measured, once the top 5 %% are left out.",
+        "measured",
+    ),
+    Aggregation.DAYS: ngettext_lazy(
+        "The sum of the %(measured)s day that was measured, over all days of the term.",
+        "The sum of the %(measured)s days that were measured, over all days of the term.",
+        "measured",
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One reading, in the unit of its line."""
+    """One reading, in the unit of its line. One without a collection is a correction by staff."""
 
     read_at: datetime
     quantity: Decimal
-    collection_id: int
+    collection_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +75,80 @@ class Part:
     period: str = ""
     quantity: str = ""
     amount: str = ""
+    start: date | None = None
+    exact: Decimal = Decimal(0)
 
 
 @dataclass
 class Proof:
-    """A line with its unit, usage periods and readings."""
+    """A line with its unit, usage periods and readings, and the lines that have to do with it.
+
+    `origin` is the line that it corrects or gives back, `later` are those that do so to it, oldest first, and
+    `beside` the other lines of the same correction; all without what the viewer may not see.
+    """
 
     line: Line
     unit: Unit | None
     currency: str
     periods: list[tuple[BilledPeriod, Decimal]] = field(default_factory=list)
     readings: list[Seen] = field(default_factory=list)
+    origin: Line | None = None
+    later: list[Line] = field(default_factory=list)
+    beside: list[Line] = field(default_factory=list)
+    #: The newest question about it, on the page of the invoice.
+    question: Question | None = None
+
+    @property
+    def is_usage(self) -> bool:
+        """Whether a quantity was rated. A credit for another reason has none."""
+        return self.unit is not None and self.line.quantity is not None
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether usage of another line was rated again, and this is the difference."""
+        return self.is_usage and _is_correction(self.line)
+
+    @property
+    def amount(self) -> Decimal:
+        """The amount with its sign: what is given back is negative."""
+        return -self.line.amount if self.is_credit else self.line.amount
+
+    @property
+    def is_credit(self) -> bool:
+        return self.line.kind == Line.Kind.CREDIT
+
+    @property
+    def charged(self) -> Decimal:
+        """What all of it costs, rounded once; of a correction, before what was charged already is taken off."""
+        return round_amount(self.line.exact, self.currency)
+
+    @property
+    def difference(self) -> Decimal:
+        """What a correction comes to. More than the amount, where several lines give it back."""
+        return self.charged - self.line.settled
 
     @property
     def rates_each_period(self) -> bool:
         """Whether the steps are those of one period each, and name it."""
         return self._frozen.get("periods") == Periods.EACH and len(self.periods) > 1
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         """The charge, by period where each was rated by itself; a period that cost nothing has no part."""
+        assert self.line.quantity is not None
+        assert self.unit is not None
         if self.rates_each_period:
             return list(self._parts_by_period())
-        assert self.line.quantity is not None
-        return [Part(self._rows(Charge(self.line.quantity, self.line.exact, tuple(map(_step, self.line.steps)))))]
+        if any("period" in step for step in self.line.steps):
+            # A credit of which another line has the periods.
+            amount = write_price(self.line.exact, self.currency)
+            return [Part([(_("Each period by itself"), self.unit.number(self.line.quantity), "", amount)])]
+        return [Part(self._rows(Charge(self.line.quantity, self.line.exact, tuple(map(read_step, self.line.steps)))))]
+
+    @property
+    def lists_parts(self) -> bool:
+        """Whether they are few enough to be listed with their steps."""
+        return len(self.parts) <= MOST
 
     @property
     def free_periods(self) -> int:
@@ -80,19 +156,37 @@ class Proof:
         return len(self.periods) - len(self.parts) if self.rates_each_period else 0
 
     @property
+    def lists_periods(self) -> bool:
+        """Whether the periods are few enough to be listed on the invoice."""
+        return len(self.periods) <= MOST
+
+    @property
+    def is_rounded_by_period(self) -> bool:
+        """Whether the periods as they are written do not add up, since they are added before they are rounded."""
+        return len(self.periods) > 1 and exact_sum(quantity for _period, quantity in self.periods) != self.line.quantity
+
+    @property
     def unit_title(self) -> str:
         assert self.unit is not None
-        return self.unit.symbol or self.unit.plural.capitalize()
+        return self.unit.symbol or str(self.unit).capitalize()
 
     @property
     def price_note(self) -> str:
         """Which prices these are."""
         frozen, override = self._frozen, self.line.override
-        since = f"in force since {day_words(date.fromisoformat(frozen['effective_from']))}, version {frozen['version']}"
+        day = dates.full_day(date.fromisoformat(frozen["effective_from"]))
+        told = {"day": day, "version": frozen["version"]}
         if override is not None and override.has_own_prices:
-            return f"What was not agreed is as the price of the product says, {since}."
-        on_invoice = frozen.get("price_at") == PriceAt.INVOICE
-        return f"The price on the day of the invoice, {since}." if on_invoice else f"Price {since}."
+            return (
+                _(
+                    "What was not agreed is as the price of the product says, in force since %(day)s, version"
+                    " %(version)s."
+                )
+                % told
+            )
+        if frozen.get("price_at") == PriceAt.INVOICE:
+            return _("The price on the day of the invoice, in force since %(day)s, version %(version)s.") % told
+        return _("Price in force since %(day)s, version %(version)s.") % told
 
     @property
     def agreed_note(self) -> str:
@@ -102,7 +196,8 @@ class Proof:
             return ""
         end = date.fromisoformat(frozen["end"]) if frozen["end"] else None
         days = agreed_days(date.fromisoformat(frozen["start"]), end)
-        return f"Agreed for this service {days}: {override.what}. {frozen['reason']}"
+        told = {"days": days, "what": override.what, "reason": frozen["reason"]}
+        return _("Agreed for this service %(days)s: %(what)s. %(reason)s") % told
 
     @property
     def levels(self) -> list[tuple[date, Decimal]]:
@@ -115,7 +210,7 @@ class Proof:
     def aggregated(self) -> str:
         """How those days became one quantity."""
         how = Aggregation(self._frozen.get("aggregation", Aggregation.LATEST))
-        return _AGGREGATED[how].format(measured=len(self.line.levels)) if self.line.levels else ""
+        return _AGGREGATED[how] % {"measured": len(self.line.levels)} if self.line.levels else ""
 
     @property
     def _frozen(self) -> dict[str, Any]:
@@ -125,15 +220,17 @@ class Proof:
         assert self.unit is not None
         steps: dict[str, list[Step]] = defaultdict(list)
         for step in self.line.steps:
-            steps[step["period"]].append(_step(step))
+            steps[step["period"]].append(read_step(step))
         for period, quantity in self.periods:
-            if own := steps.get(str(period.start)):
+            if own := steps.pop(str(period.start), None):
                 amount = exact_sum(step.amount for step in own)
                 yield Part(
                     rows=self._rows(Charge(quantity, amount, tuple(own))),
-                    period=_period_words(period),
+                    period=period_words(period.start, period.end),
                     quantity=self.unit.write(quantity),
                     amount=write_price(amount, self.currency),
+                    start=period.start,
+                    exact=amount,
                 )
 
     def _rows(self, charge: Charge) -> list[tuple[str, str, str, str]]:
@@ -141,7 +238,7 @@ class Proof:
         return charge_rows(read_pricing(self._frozen), charge, self.unit, self.currency)
 
 
-def _step(step: dict[str, str | None]) -> Step:
+def read_step(step: dict[str, str | None]) -> Step:
     """Read a step as it is stored on a line."""
     start, end, *numbers = (
         None if (text := step[name]) is None else Decimal(text)
@@ -151,40 +248,100 @@ def _step(step: dict[str, str | None]) -> Step:
     return Step(start, end, quantity, unit_price, flat_fee, amount)
 
 
-def _period_words(period: BilledPeriod) -> str:
-    """`30 October 2026` for a day, `October 2026` for a month."""
-    is_day = (period.end - period.start).days == 1
-    return day_words(period.start) if is_day else str(format_date(period.start, "MMMM y", locale="en"))
+def period_words(start: date, end: date) -> str:
+    """`30 October 2026` for a day, `October 2026` for a month, else its two ends, as on the line."""
+    last = end - timedelta(days=1)
+    if start == last:
+        return dates.full_day(start)
+    if start.day == 1 and end == month(start).end:
+        return dates.month(start)
+    return dates.span(start, end)
 
 
-def of_invoice(invoice: Invoice) -> list[Proof]:
-    """Return the invoice's lines with what is behind each, in four queries for any number of lines."""
-    related = ("service", "setting__metric", "override__setting__metric")
-    lines = list(invoice.lines.select_related(*related).prefetch_related("override__prices"))
+def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:
+    """Return the invoice's lines with what is behind each, in seven queries for any number of lines.
+
+    `among` are the invoices that the viewer may see.
+    """
+    proofs = of_lines(list(with_sources(invoice.lines.all())), among)
+    last = [proof.periods[-1][0] for proof in proofs if proof.periods]
+    readings = _readings(last, invoice.created_at)
+    threads = questions.by_line(proof.line for proof in proofs)
+    for proof in proofs:
+        proof.question = threads.get(proof.line.pk)
+        if (unit := proof.unit) is not None:
+            proof.readings = [
+                Seen(read_at, unit.from_base(value), collection)
+                for read_at, value, collection in readings[proof.line.pk]
+            ]
+    return proofs
+
+
+def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
+    """Fetch what the proof of a line reads of others."""
+    related = ("invoice", "service", "setting__metric", "override__setting__metric")
+    return lines.select_related(*related).prefetch_related("override__prices")
+
+
+def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
+    """Return lines with their periods and the lines that they belong to, in two queries. See `of_invoice`."""
     periods: dict[UUID, list[BilledPeriod]] = defaultdict(list)
-    for period in BilledPeriod.objects.filter(line__in=lines).order_by("start"):
+    for period in BilledPeriod.objects.filter(line__in=lines).order_by("start", "part"):
         assert period.line_id is not None
         periods[period.line_id].append(period)
-    readings = _readings([group[-1] for group in periods.values()], invoice.created_at)
+    kin = _Kin(lines, among)
     proofs = []
     for line in lines:
         unit = Unit.from_json(line.unit) if line.unit else None
-        proof = Proof(line, unit, invoice.currency)
+        related = kin.origin(line), kin.later[line.pk], kin.beside(line)
+        proof = Proof(line, unit, line.invoice.currency, [], [], *related)
         if unit is not None:
             proof.periods = [(period, unit.from_base(period.value)) for period in periods[line.pk]]
-            proof.readings = [
-                Seen(read_at, unit.from_base(value), collection) for read_at, value, collection in readings[line.pk]
-            ]
         proofs.append(proof)
     return proofs
 
 
-def _readings(periods: Sequence[BilledPeriod], until: datetime) -> dict[UUID, list[tuple[datetime, Decimal, int]]]:
-    """Return the newest readings of each line's last period that there were at an instant, oldest first.
+class _Kin:
+    """The lines that have to do with some lines, in one query."""
+
+    def __init__(self, lines: Sequence[Line], among: QuerySet[Invoice]) -> None:
+        ids = [line.pk for line in lines]
+        corrected = [line.corrects_id for line in lines if line.corrects_id is not None]
+        credited = [line.credits_id for line in lines if line.credits_id is not None]
+        wanted = Q(pk__in=corrected + credited) | Q(corrects__in=ids + corrected) | Q(credits__in=ids)
+        found = Line.objects.filter(wanted, invoice__in=among).select_related("invoice")
+        self.rows = {row.pk: row for row in found.order_by("invoice__entry", "position")}
+        self.later: dict[UUID, list[Line]] = defaultdict(list)
+        for row in self.rows.values():
+            for pk in {row.corrects_id if _is_correction(row) else None, row.credits_id} - {None}:
+                assert pk is not None
+                self.later[pk].append(row)
+
+    def origin(self, line: Line) -> Line | None:
+        source = line.corrects_id if _is_correction(line) else line.credits_id
+        return self.rows.get(source) if source else None
+
+    def beside(self, line: Line) -> list[Line]:
+        """The others of its correction: what it gives back may be the charge of several lines."""
+        if line.corrects_id is None or not _is_correction(line):
+            return []
+        others = (row for row in self.later[line.corrects_id] if row.pk != line.pk and _is_correction(row))
+        return [row for row in others if row.invoice.created_at == line.invoice.created_at]
+
+
+def _is_correction(line: Line) -> bool:
+    """Whether usage was rated again. A voided line is given back without that."""
+    return line.corrects_id is not None and line.before is not None
+
+
+def _readings(
+    periods: Sequence[BilledPeriod], until: datetime
+) -> dict[UUID, list[tuple[datetime, Decimal, int | None]]]:
+    """Return the newest readings of each line's last period that there were at an instant, newest first.
 
     A level that did not change has no reading of its own day, so the newest one before the day counts.
     """
-    found: dict[UUID, list[tuple[datetime, Decimal, int]]] = defaultdict(list)
+    found: dict[UUID, list[tuple[datetime, Decimal, int | None]]] = defaultdict(list)
     if not periods:
         return found
     with connection.cursor() as cursor:
@@ -195,7 +352,7 @@ def _readings(periods: Sequence[BilledPeriod], until: datetime) -> dict[UUID, li
             " CROSS JOIN LATERAL (SELECT read_at, value, collection_id FROM metering_reading"
             "   WHERE tenant_id = p.tenant AND metric_id = p.metric AND start <= p.measured_on AND read_at <= %s"
             "   ORDER BY read_at DESC LIMIT %s) r"
-            " ORDER BY r.read_at",
+            " ORDER BY r.read_at DESC",
             [
                 [period.line_id for period in periods],
                 [period.tenant_id for period in periods],
