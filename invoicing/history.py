@@ -1,0 +1,171 @@
+"""What tenants used of their metrics, by day and by month, in the base of the unit.
+
+Days and counters have a usage row for each day on which they were measured, and levels too. What a server totals
+by the month has one row for the month: its days come from the readings, each with what the total rose by since
+the one before. A total that stood still is not read anew, so a day without a reading between two counts as
+nothing used; nothing is said of the days before the first reading of a month.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+from operator import itemgetter
+
+from django.db import connection
+from django.db.models.functions import TruncMonth
+
+from metering.decimals import EXACT
+from metering.models import Metric, Usage
+from metering.providers.base import MetricType
+
+ONE_DAY = timedelta(days=1)
+#: Tenant and metric.
+Key = tuple[int, int]
+#: A day, or the first of a month, and what was used or measured.
+Point = tuple[date, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """What was used on each day that was measured, oldest first, or what the level was.
+
+    `lumps` are the days whose value stands for days before it, too.
+    """
+
+    points: Sequence[Point] = ()
+    lumps: frozenset[date] = field(default_factory=frozenset)
+
+    def between(self, start: date, end: date) -> list[Point]:
+        return [point for point in self.points if start <= point[0] < end]
+
+    def still(self, since: date, last: date) -> "Days":
+        """A total that stood still after its last reading: nothing was used on the days from then, or from `since` if
+        that is later, up to the `last`."""
+        first = self.points[-1][0] + ONE_DAY if self.points else since
+        added = [(first + timedelta(days=n), Decimal(0)) for n in range((last - first).days + 1)]
+        return Days([*self.points, *added], self.lumps) if added else self
+
+    def whole(self, start: date, end: date) -> list[Decimal]:
+        """What was used on each single day of some."""
+        return [value for day, value in self.points if start <= day < end and day not in self.lumps]
+
+
+NONE = Days()
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A calendar month: what was used in it, or for a level the last of it; its least and its most day."""
+
+    first: date
+    value: Decimal
+    least: Decimal
+    most: Decimal
+
+
+def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) -> dict[Key, Days]:
+    """Return the days of tenants, each from the day that `since` says up to, but not including, `until`, in at most two
+    queries."""
+    daily = [metric.pk for metric in metrics if metric.type != MetricType.MONTH]
+    monthly = [metric.pk for metric in metrics if metric.type == MetricType.MONTH]
+    found: dict[Key, list[Point]] = {}
+    if not since:
+        return {}
+    rows = Usage.objects.filter(
+        tenant_id__in=list(since), metric_id__in=daily, start__gte=min(since.values()), start__lt=until
+    ).order_by("start")
+    for tenant_id, metric_id, start, value in rows.values_list("tenant_id", "metric_id", "start", "value"):
+        if start >= since[tenant_id]:
+            found.setdefault((tenant_id, metric_id), []).append((start, value))
+    days = {key: Days(points) for key, points in found.items()}
+    return days | _of_months(since, monthly, until) if monthly else days
+
+
+_LEVELS = """
+SELECT u.tenant_id, u.metric_id, min(u.value), max(u.value)
+FROM unnest(%s::integer[], %s::date[]) AS asked (tenant_id, since)
+JOIN metering_usage u ON u.tenant_id = asked.tenant_id AND u.start >= asked.since
+WHERE u.metric_id = ANY(%s) AND u.start >= %s
+GROUP BY u.tenant_id, u.metric_id
+"""
+
+
+def levels(since: Mapping[int, date], metrics: Collection[int]) -> dict[Key, tuple[Decimal, Decimal]]:
+    """Return the least and the most that was measured of tenants, each from its day on, in one query."""
+    if not since or not metrics:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_LEVELS, [list(since), list(since.values()), list(metrics), min(since.values())])
+        return {(tenant_id, metric_id): (least, most) for tenant_id, metric_id, least, most in cursor.fetchall()}
+
+
+def levels_among(
+    days: Mapping[Key, Days], since: Mapping[int, date], metrics: Collection[int]
+) -> dict[Key, tuple[Decimal, Decimal]]:
+    """Return what `levels` does, of days that were read already."""
+    found = {}
+    for (tenant_id, metric_id), known in days.items():
+        values = [value for _, value in known.between(since[tenant_id], date.max)] if metric_id in metrics else []
+        if values:
+            found[tenant_id, metric_id] = min(values), max(values)
+    return found
+
+
+def by_month(tenant_id: int, metric: Metric, since: date, until: date) -> list[Month]:
+    """Return the months that begin from `since` on and before `until`, oldest first, in one query."""
+    rows = Usage.objects.of(tenant_id, metric.pk).filter(start__gte=since, start__lt=until)
+    months = []
+    points = rows.annotate(month=TruncMonth("start")).values_list("month", "value")
+    for first, group in groupby(points, key=itemgetter(0)):
+        values = [value for _, value in group]
+        total = values[0]
+        for value in values[1:]:
+            total = EXACT.add(total, value)
+        months.append(Month(first, total if metric.adds_up else values[-1], min(values), max(values)))
+    return months
+
+
+#: The last reading of each day of a total, where the server is. What was read after its month ended belongs to the
+#: last day of it.
+_LAST_OF_DAY = """
+SELECT DISTINCT ON (tenant_id, metric_id, start, day) tenant_id, metric_id, start, day, value
+FROM (
+    SELECT r.tenant_id, r.metric_id, r.start, r.value, r.read_at,
+           least((r.read_at AT TIME ZONE s.time_zone)::date, r."end" - 1) AS day
+    FROM metering_reading r
+    JOIN metering_tenant t ON t.id = r.tenant_id
+    JOIN metering_server s ON s.id = t.server_id
+    WHERE r.tenant_id = ANY(%s) AND r.metric_id = ANY(%s) AND r.read_at >= %s AND r.start < %s
+) readings
+ORDER BY tenant_id, metric_id, start, day, read_at DESC
+"""
+
+
+def _of_months(since: Mapping[int, date], metrics: Collection[int], until: date) -> dict[Key, Days]:
+    # A day is up to 14 hours over before it is in UTC, and the first of a month is read with it.
+    read_since = datetime.combine(min(since.values()).replace(day=1), time.min, UTC) - ONE_DAY
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST_OF_DAY, [list(since), list(metrics), read_since, until])
+        rows = cursor.fetchall()
+    found = {}
+    for key, group in groupby(rows, key=itemgetter(0, 1)):
+        points: list[Point] = []
+        lumps = set()
+        for start, of_month in groupby(group, key=itemgetter(2)):
+            increases, is_lump = _increases(start, [(day, value) for *_, day, value in of_month])
+            if is_lump:
+                lumps.add(increases[0][0])
+            points += increases
+        found[key] = Days([point for point in points if since[key[0]] <= point[0] < until], frozenset(lumps))
+    return found
+
+
+def _increases(start: date, totals: list[Point]) -> tuple[list[Point], bool]:
+    """Return what a total rose by on each day since its first, and whether that one stands for days before it."""
+    points = [totals[0]]
+    for (day, total), (next_day, next_total) in pairwise(totals):
+        points += [(day + timedelta(days=n), Decimal(0)) for n in range(1, (next_day - day).days)]
+        points.append((next_day, max(EXACT.subtract(next_total, total), Decimal(0))))
+    return points, totals[0][0] > start

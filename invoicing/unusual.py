@@ -1,0 +1,42 @@
+"""What is out of the ordinary about some services. Mostly nothing is, so one query asks for all of it."""
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db import connection
+from django.db.models import Model
+from psycopg import sql
+
+from catalog.models import Override
+from invoicing.models import BackBilling, BilledPeriod, Decision, Deferral, Difference, OverageCharge, Parked
+
+#: Tables that have a row about few services only, and how such a row is found.
+_BY_SERVICE: tuple[type[Model], ...] = (BackBilling, Decision, Deferral, Difference, Override, Parked)
+
+
+def about(services: Collection[Any]) -> frozenset[type[Model]]:
+    """Return which tables have anything about some services, given as rows with their tenants, in one query.
+
+    BilledPeriod stands for periods that were billed while they were open, OverageCharge for charges that wait.
+    """
+    about_services = "EXISTS (SELECT FROM {} WHERE service_id = ANY(%(services)s))"
+    about_tenants = "EXISTS (SELECT FROM {} WHERE tenant_id = ANY(%(tenants)s) AND is_open)"
+    parts = [sql.SQL(about_services).format(sql.Identifier(each._meta.db_table)) for each in _BY_SERVICE]
+    parts.append(sql.SQL(about_tenants).format(sql.Identifier(BilledPeriod._meta.db_table)))
+    parts.append(
+        sql.SQL(about_services[:-1] + " AND line_id IS NULL AND amount > 0)").format(
+            sql.Identifier(OverageCharge._meta.db_table)
+        )
+    )
+    query = sql.SQL("SELECT {}").format(sql.SQL(", ").join(parts))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            query,
+            {
+                "services": [service.pk for service in services],
+                "tenants": [service.tenant_id for service in services if service.tenant_id],
+            },
+        )
+        found: tuple[bool, ...] = cursor.fetchone()
+    models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
+    return frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
