@@ -1,9 +1,7 @@
 """The client portal. What belongs to another client does not exist: 404."""
 
-from decimal import Decimal
-from typing import cast
+from uuid import UUID
 
-from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -11,100 +9,141 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from catalog import price_list
-from catalog.models import ProductPrice, Service, User
-from invoicing import proof, statistics
-from invoicing.models import Invoice
+from catalog.access import client_user, clients_of
+from catalog.models import ProductPrice, Service, UsedOfLimit
+from invoicing import alerts, invoice_lists, overview, payments, proof, receivables, statistics, usage_charts
+from invoicing.invoice_lists import Chosen
+from invoicing.models import DraftInvoice, Invoice
+from metering.paging import CappedPaginator
+from metering.periods import local_day
 
-
-def _user(request: HttpRequest) -> User:
-    return cast(User, request.user)
+#: So many services stand on the first page, and on one of the list.
+ON_HOME, PAGE = 25, 50
+#: So many alerts that were reached stand on the first page.
+MOST_ALERTS = 5
+#: Services that run come before those that are over.
+ORDER = ("status", "name", "pk")
 
 
 def _own_services(request: HttpRequest) -> list[Service]:
-    own = Service.objects.visible_to(_user(request)).select_related("client", "product", "tenant__server")
-    return list(own.order_by("status", "name"))
+    own = Service.objects.of_clients(clients_of(request)).select_related("client", "product", "tenant__server")
+    return list(own.order_by(*ORDER))
+
+
+def _own_service(request: HttpRequest, public_id: UUID) -> Service:
+    own = Service.objects.of_clients(clients_of(request)).select_related("client", "product", "tenant__server")
+    return get_object_or_404(own, public_id=public_id)
 
 
 @require_GET
-@login_required
+@client_user
 def home(request: HttpRequest) -> HttpResponse:
     """What do I owe, what will it come to?"""
-    if request.user.is_staff and not _user(request).clients.exists():
+    clients = clients_of(request)
+    if request.user.is_staff and not clients:
         return redirect("staff_home")
-    own = _own_services(request)
-    invoices = list(Invoice.objects.visible_to(_user(request))[:5])
-    running = [service.next_due_on for service in own if service.next_due_on]
+    now, today = timezone.now(), timezone.localdate()
+    glances = overview.at_a_glance(_own_services(request), at=now)
     return render(
         request,
         "portal/home.html",
         {
             "section": "overview",
-            "now": timezone.now(),
-            "services": (paired := _with_charges(own)),
-            "totals": _totals(paired),
-            "invoices": invoices,
-            "next_due": min(running, default=None),
+            "now": now,
+            "today": today,
+            "glances": glances[:ON_HOME],
+            "services": len(glances),
+            "is_all": len(glances) <= ON_HOME,
+            "measured": sum(glance.measured for glance in glances),
+            "metrics": sum(glance.metrics for glance in glances),
+            "totals": (totals := overview.totals(glances)),
+            "is_expected": any(total.expected for total in totals),
+            "has_several_clients": len(clients) > 1,
+            "next_invoices": overview.next_invoices(glances, today=today),
+            "unpaid": receivables.of(clients, today),
+            "crossings": alerts.open_for(clients)[:MOST_ALERTS],
+            "invoices": receivables.latest(clients, today),
         },
     )
 
 
 @require_GET
-@login_required
+@client_user
 def services(request: HttpRequest) -> HttpResponse:
-    return render(
-        request, "portal/services.html", {"section": "services", "services": _with_charges(_own_services(request))}
-    )
+    own = Service.objects.of_clients(clients_of(request)).select_related("client", "product", "tenant__server")
+    page = Paginator(own.order_by(*ORDER), PAGE).get_page(request.GET.get("page"))
+    glances = overview.at_a_glance(list(page), at=timezone.now())
+    return render(request, "portal/services.html", {"section": "services", "page": page, "glances": glances})
 
 
 @require_GET
-@login_required
-def service(request: HttpRequest, public_id: str) -> HttpResponse:
+@client_user
+def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """What does this cost me, and why?"""
-    own = Service.objects.visible_to(_user(request)).select_related("client", "product", "tenant__server")
-    one = get_object_or_404(own, public_id=public_id)
-    metrics = [each for each in statistics.of_service(one, at=timezone.now()) if each.is_enabled]
+    one = _own_service(request, public_id)
+    now, today = timezone.now(), timezone.localdate()
+    metrics = statistics.enabled_of(one, at=now)
+    glance = overview.glance(one, metrics)
     price = ProductPrice.objects.filter(product=one.product, cycle=one.cycle, currency=one.currency).first()
+    drafts = list(DraftInvoice.objects.open_of(one)[:1])
     return render(
         request,
         "portal/service.html",
         {
             "section": "services",
+            "area": "portal",
             "service": one,
-            "metrics": metrics,
-            "measured": [each for each in metrics if each.latest],
-            "so_far": statistics.total(metrics),
+            "term": (term := statistics.term_of(one) if one.is_billable else None),
+            "day_of_term": (today - term.start).days + 1 if term and today in term else None,
+            "used_of_limit": UsedOfLimit.objects.filter(service=one).first(),
+            "metrics": [(each, usage_charts.of_panel(each, local_day(now, each.zone))) for each in metrics],
+            "glance": glance,
             "price": price,
-            "prices": price_list.of_service(one, timezone.localdate()),
+            "next_invoice": overview.next_invoice(glance, draft=next(iter(drafts), None), price=price, today=today),
+            "drafts": drafts,
         },
     )
 
 
 @require_GET
-@login_required
-def invoices(request: HttpRequest) -> HttpResponse:
-    page = Paginator(Invoice.objects.visible_to(_user(request)), 50).get_page(request.GET.get("page"))
-    return render(request, "portal/invoices.html", {"section": "invoices", "page": page})
+@client_user
+def prices(request: HttpRequest, public_id: UUID) -> HttpResponse:
+    """What does usage of this service cost, now and as it is planned?"""
+    one = _own_service(request, public_id)
+    shown = price_list.of_service(one, timezone.localdate())
+    return render(request, "portal/prices.html", {"section": "services", "service": one, "prices": shown})
 
 
 @require_GET
-@login_required
-def invoice(request: HttpRequest, pk: str) -> HttpResponse:
-    """Is this right?"""
-    one = get_object_or_404(Invoice.objects.visible_to(_user(request)), pk=pk)
+@client_user
+def invoices(request: HttpRequest) -> HttpResponse:
+    """What did I pay, and what is open?"""
+    own, chosen = Invoice.objects.of_clients(clients_of(request)), Chosen.of(request.GET.dict())
+    rows = chosen.narrow(chosen.numbered(own), timezone.localdate())
+    page = CappedPaginator(rows, PAGE).get_page(request.GET.get("page"))
     return render(
-        request, "portal/invoice.html", {"section": "invoices", "invoice": one, "proofs": proof.of_invoice(one)}
+        request,
+        "portal/invoices.html",
+        {"section": "invoices", "page": page, "chosen": chosen, "years": invoice_lists.years(own)},
     )
 
 
-def _with_charges(own: list[Service]) -> list[tuple[Service, Decimal | None]]:
-    """Pair services with what their usage costs so far; None where nothing is metered or priced."""
-    charges = statistics.charges_so_far(own, today=timezone.localdate())
-    return [(each, charges.get(each.pk) if each.tenant_id and each.is_billable else None) for each in own]
-
-
-def _totals(paired: list[tuple[Service, Decimal | None]]) -> list[tuple[str, Decimal]]:
-    """Add up by currency; a user of several clients may see several."""
-    totals: dict[str, Decimal] = {}
-    for each, charge in paired:
-        totals[each.currency] = totals.get(each.currency, Decimal(0)) + (charge or 0)
-    return sorted(totals.items())
+@require_GET
+@client_user
+def invoice(request: HttpRequest, pk: str) -> HttpResponse:
+    """Is this right?"""
+    own, today = Invoice.objects.of_clients(clients_of(request)), timezone.localdate()
+    one = get_object_or_404(own.with_state(today), pk=pk)
+    return render(
+        request,
+        "portal/invoice.html",
+        {
+            "section": "invoices",
+            "invoice": one,
+            "days_overdue": (today - one.due_on).days,
+            "payments": payments.of_invoice(one),
+            "proofs": proof.of_invoice(one, own),
+            "credit_notes": own.filter(credits=one).order_by("entry"),
+            "credited_invoice": own.filter(credit_notes=one).first(),
+        },
+    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from babel.dates import format_date
 from django import forms
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -14,6 +13,8 @@ from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.text import slugify
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from catalog import editor
@@ -21,10 +22,12 @@ from catalog.forms import PricingForm
 from catalog.pricing_views import posted_draft
 from catalog.typed import home_first
 from catalog.wording import AGGREGATIONS, price_sentence
+from catalog.writing import Writing
 from invoicing.simulation import table
 from invoicing.simulation.rating import Batch, rated
 from invoicing.simulation.summary import Summary
 from invoicing.simulation.terms import months_with_usage
+from metering import dates
 from metering.access import staff
 from metering.periods import Period, month
 
@@ -33,7 +36,7 @@ USUAL = 12
 #: Fields and buttons of this page; all others are the draft, and go with it from page to page.
 _OWN = {"csrfmiddlewaretoken", "first_month", "last_month", "run", "csv", "simulate", "preview"}
 
-_OTHER = {"invalid_choice": "Choose one of the months with usage"}
+_OTHER = {"invalid_choice": gettext_lazy("Choose one of the months with usage")}
 
 
 class MonthsForm(forms.Form):
@@ -41,8 +44,8 @@ class MonthsForm(forms.Form):
 
     use_required_attribute = False
 
-    first_month = forms.ChoiceField(label="First month", error_messages=_OTHER)
-    last_month = forms.ChoiceField(label="Last month", error_messages=_OTHER)
+    first_month = forms.ChoiceField(label=gettext_lazy("First month"), error_messages=_OTHER)
+    last_month = forms.ChoiceField(label=gettext_lazy("Last month"), error_messages=_OTHER)
 
     def __init__(self, data: Mapping[str, Any], offered: Sequence[date], today: date) -> None:
         """Offer the months that have usage, newest first; what was not chosen is the usual."""
@@ -57,7 +60,7 @@ class MonthsForm(forms.Form):
     def clean(self) -> None:
         first, last = self.cleaned_data.get("first_month"), self.cleaned_data.get("last_month")
         if first and last and first > last:
-            self.add_error("first_month", "Choose a month that is not after the last one")
+            self.add_error("first_month", _("Choose a month that is not after the last one"))
 
     @property
     def months(self) -> Period:
@@ -124,7 +127,9 @@ def _sentences(draft: PricingForm) -> list[str]:
         for currency in home_first(sheet.pricings)
     ]
     how = AGGREGATIONS[sheet.aggregation]
-    return prices if draft.subject.setting.metric.adds_up else [*prices, f"Quantity of a term: {how}"]
+    if draft.subject.setting.metric.adds_up:
+        return prices
+    return [*prices, _("Quantity of a term: %(how)s") % {"how": how}]
 
 
 def _answer(request: HttpRequest, page: dict[str, object]) -> HttpResponseBase:
@@ -143,11 +148,14 @@ def _result(question: Question) -> dict[str, object]:
 
 def _shown(question: Question, summary: Summary) -> dict[str, object]:
     first, last = question.months.start, question.months.end - timedelta(days=1)
+    span = month_words(first)
+    if first != last.replace(day=1):
+        span = _("%(start)s to %(end)s") % {"start": span, "end": month_words(last)}
     return {
         "summary": summary,
         "outcomes": summary.outcomes,
         "metric": question.draft.subject.setting.metric,
-        "span": month_words(first) if first == last.replace(day=1) else f"{month_words(first)} to {month_words(last)}",
+        "span": span,
     }
 
 
@@ -166,7 +174,18 @@ def _last_line(page: dict[str, object]) -> str:
 
 def _streamed(lines: Iterator[str]) -> StreamingHttpResponse:
     # A proxy that collects an answer before it passes it on would show no progress.
-    return StreamingHttpResponse(lines, content_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"})
+    written = _in_language(lines, get_language() or "")
+    return StreamingHttpResponse(written, content_type="application/x-ndjson", headers={"X-Accel-Buffering": "no"})
+
+
+def _in_language(lines: Iterator[str], language: str) -> Iterator[str]:
+    """Lines are written when the request is over, and with it the language of whoever asked."""
+    while True:
+        with Writing(language):
+            line = next(lines, None)
+        if line is None:
+            return
+        yield line
 
 
 def _csv(question: Question) -> StreamingHttpResponse:
@@ -182,4 +201,4 @@ def _csv(question: Question) -> StreamingHttpResponse:
 
 
 def month_words(first: date) -> str:
-    return str(format_date(first, "MMMM y", locale="en"))
+    return dates.month(first)

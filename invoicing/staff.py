@@ -2,58 +2,39 @@
 
 from collections.abc import Iterable
 from datetime import date
+from typing import cast
 
 from django.contrib import messages
-from django.core.paginator import Paginator
-from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
 from catalog import missing_prices
 from catalog.missing_prices import Missing
-from catalog.models import OVER, Override, ProductPrice, Service
+from catalog.models import OVER, Client, Override, Product, ProductPrice, Service, UsedOfLimit, User
 from catalog.overrides import ONE_DAY, earliest_end
-from invoicing import proof, statistics, termination, usage_invoicing
-from invoicing.billing import create_invoices
-from invoicing.drafts import CannotBill
-from invoicing.models import Deferral, Invoice, Parked, Run
-from metering import collection
+from invoicing import payments, proof, searching, statistics, timelines, usage_invoicing
+from invoicing.invoice_lists import Chosen
+from invoicing.models import Decision, Deferral, DraftInvoice, Invoice, Parked
+from invoicing.today import Today
+from metering import collection, lookup
 from metering.access import staff
-from metering.models import Collection, Latest, Metric, Server, Tenant
+from metering.models import Collection
+from metering.paging import CappedPaginator
+from metering.providers import base
 
 PAGE = 50
 
 
 @require_GET
-@staff("catalog.view_service")
+@staff("catalog.view_service", "metering.view_server", "invoicing.view_run")
 def home(request: HttpRequest) -> HttpResponse:
     """What needs a person today?"""
-    last = list(Collection.objects.whole().order_by("server_id", "-id").distinct("server_id").select_related("server"))
-    today = timezone.localdate()
-    may_price = request.user.has_perm("catalog.view_product")
-    context = {
-        "section": "today",
-        "now": timezone.now(),
-        "failing": [record for record in last if record.status == "failed"],
-        "held": [record for record in last if record.status == "held"],
-        "last": last,
-        "parked": list(Parked.objects.select_related("service__client", "service__product")[:20]),
-        "waiting": Deferral.objects.count(),
-        "unclaimed": _unclaimed().count(),
-        "missing": missing_prices.of_living_services(today) if may_price else [],
-        "never_collected": list(Server.objects.filter(is_active=True, collections=None)),
-        "due": Service.objects.due(today).count(),
-        "run": Run.objects.first(),
-        "is_on": usage_invoicing.is_on(today),
-        "has_servers": Server.objects.exists(),
-    }
-    context["open"] = sum(
-        bool(context[name])
-        for name in ("failing", "held", "parked", "waiting", "unclaimed", "never_collected", "missing")
-    )
-    return render(request, "staff/home.html", context)
+    user = cast(User, request.user)
+    return render(request, "staff/home.html", {"section": "today", "today": Today(user, timezone.now())})
 
 
 @require_GET
@@ -65,7 +46,7 @@ def missing(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "staff/missing_prices.html",
-        {"section": "missing", "rows": rows, "missing": [each for each, _ in rows]},
+        {"section": "missing", "rows": rows, "missing": [each for each, _missing in rows]},
     )
 
 
@@ -76,14 +57,20 @@ def _parked_for(lacking: Missing, parked: Iterable[Parked]) -> list[Parked]:
 @require_GET
 @staff("catalog.view_service")
 def services(request: HttpRequest) -> HttpResponse:
-    query = request.GET.get("q", "").strip()[:100]
-    rows = Service.objects.select_related("client", "product", "tenant__server").order_by("client__name", "name", "pk")
-    if query:
-        rows = rows.filter(
-            Q(name__icontains=query) | Q(client__name__icontains=query) | Q(tenant__key__icontains=query)
-        )
-    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "staff/services.html", {"section": "services", "page": page, "query": query})
+    """All of them, those that fit a word, or those of a client or a product."""
+    query, of_client, of_product = lookup.cleaned(request.GET.get("q")), _of_client(request), None
+    rows = searching.listed_services(query).select_related("client", "product", "tenant__server")
+    if of_client:
+        rows = rows.filter(client=of_client)
+    if pk := _number(request.GET.get("product")):
+        of_product = get_object_or_404(Product, pk=pk)
+        rows = rows.filter(product=of_product)
+    page = CappedPaginator(rows.defer("tenant__server__credentials"), PAGE).get_page(request.GET.get("page"))
+    return render(
+        request,
+        "staff/services.html",
+        {"section": "services", "page": page, "query": query, "of_client": of_client, "of_product": of_product},
+    )
 
 
 @require_GET
@@ -93,23 +80,30 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
     one = _service(public_id)
     metrics = statistics.of_service(one, at=timezone.now())
     enabled = [each for each in metrics if each.is_enabled]
+    decisions = list(Decision.objects.filter(service=one).select_related("by")[:5])
     return render(
         request,
         "staff/service.html",
         {
             "section": "services",
             "service": one,
+            "used_of_limit": UsedOfLimit.objects.filter(service=one).first(),
             "metrics": metrics,
             "enabled": enabled,
-            "so_far": statistics.total(enabled),
+            "so_far": statistics.total(enabled) if any(each.amount is not None for each in enabled) else None,
             "stale": [each for each in enabled if each.is_stale],
             "price": ProductPrice.objects.filter(product=one.product, cycle=one.cycle, currency=one.currency).first(),
-            "invoices": Invoice.objects.filter(claims__service=one).order_by("-issued_on", "-number")[:10],
-            "parked": Parked.objects.filter(service=one).first(),
+            "invoices": Invoice.objects.of_service(one).with_state(timezone.localdate())[:10],
+            "parked": _parked(one),
+            "decisions": decisions,
+            "is_held": bool(decisions) and decisions[0].verdict == Decision.Verdict.HOLD,
+            "drafts": DraftInvoice.objects.open_of(one)[:PAGE],
             "waiting": Deferral.objects.filter(service=one).select_related("setting__metric"),
             "agreements": _agreements(one),
             "today": timezone.localdate(),
             "is_over": one.status in OVER,
+            "is_asked": one.tenant is not None and base.asks(one.tenant.server.provider),
+            "timeline": timelines.of_service(one, own_page=request.path),
         },
     )
 
@@ -128,77 +122,35 @@ def refresh(request: HttpRequest, public_id: str) -> HttpResponse:
     """Ask the server for this tenant alone."""
     one = _service(public_id)
     if one.tenant is None:
-        messages.error(request, f"{one} has no tenant, so there is nothing to ask for.")
+        messages.error(request, _("%(service)s has no tenant, so there is nothing to ask for.") % {"service": one})
+        return redirect("staff_service", public_id)
+    if not base.asks(one.tenant.server.provider):
+        told = {"server": one.tenant.server}
+        messages.info(request, _("%(server)s is not asked: its usage is pushed or imported.") % told)
         return redirect("staff_service", public_id)
     try:
         record = collection.collect(server=one.tenant.server, as_of=timezone.now(), tenant=one.tenant.key)
     except collection.Busy:
-        messages.warning(request, f"{one.tenant.server} is being collected just now. Look again in a moment.")
+        told = {"server": one.tenant.server}
+        messages.warning(request, _("%(server)s is being collected just now. Look again in a moment.") % told)
         return redirect("staff_service", public_id)
     if record.status == Collection.Status.FAILED:
-        messages.error(request, f"{one.tenant.server} could not be asked: {record.error}")
+        refused = {"server": one.tenant.server, "error": record.error}
+        messages.error(request, _("%(server)s could not be asked: %(error)s") % refused)
     elif record.rejected:
         reasons = "; ".join(f"{problem['metric']}: {problem['reason']}" for problem in record.problems[:3])
-        messages.warning(request, f"{record.values_seen} values read, {record.rejected} refused. {reasons}")
-    else:
-        messages.info(request, f"{record.values_seen} values read from {one.tenant.server}.")
-    return redirect("staff_service", public_id)
-
-
-@staff("catalog.change_service")
-def terminate(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Say what will happen, then do it."""
-    one = _service(public_id)
-    if request.method != "POST":
-        metrics = [each for each in statistics.of_service(one, at=timezone.now()) if each.amount is not None]
-        return render(
-            request,
-            "staff/terminate.html",
-            {"section": "services", "service": one, "metrics": [each for each in metrics if each.is_enabled]},
+        read = ngettext(
+            "%(count)s values read, %(refused)s refused. %(reasons)s",
+            "%(count)s values read, %(refused)s refused. %(reasons)s",
+            record.values_seen,
         )
-    try:
-        ended = termination.terminate(service=one, on=timezone.localdate(), at=timezone.now())
-    except (termination.CannotTerminate, CannotBill) as error:
-        messages.error(request, str(error))
-        return redirect("staff_service", public_id)
-    if ended.warning:
-        messages.warning(request, ended.warning)
-    if ended.invoice:
-        messages.info(request, f"{one} is terminated. Its last invoice is {ended.invoice.number}.")
+        messages.warning(request, read % {"count": record.values_seen, "refused": record.rejected, "reasons": reasons})
     else:
-        messages.info(request, f"{one} is terminated. There was nothing left to charge.")
+        read = ngettext(
+            "%(count)s values read from %(server)s.", "%(count)s values read from %(server)s.", record.values_seen
+        )
+        messages.info(request, read % {"count": record.values_seen, "server": one.tenant.server})
     return redirect("staff_service", public_id)
-
-
-@staff("invoicing.view_run")
-def runs(request: HttpRequest) -> HttpResponse:
-    """May this go out? What did the last one do?"""
-    today = timezone.localdate()
-    preview = None
-    if request.method == "POST" and "bill" in request.POST:
-        if not request.user.has_perm("invoicing.add_run"):
-            messages.error(request, "Billing needs the right to add runs.")
-        else:
-            run = create_invoices(on=today, at=timezone.now()).run
-            messages.info(request, f"{run.invoices} invoices issued for {run.services} terms; {run.parked} parked.")
-        return redirect("staff_runs")
-    if request.method == "POST":
-        preview = create_invoices(on=today, at=timezone.now(), dry_run=True)
-    page = Paginator(Run.objects.all(), PAGE).get_page(request.GET.get("page"))
-    return render(
-        request,
-        "staff/runs.html",
-        {
-            "section": "runs",
-            "page": page,
-            "preview": preview,
-            "due": Service.objects.due(today).count(),
-            "today": today,
-            "is_on": usage_invoicing.is_on(today),
-            "parked": Parked.objects.select_related("service__client", "service__product").order_by("since")[:PAGE],
-            "waiting": Deferral.objects.select_related("service__client", "setting__metric").order_by("since")[:PAGE],
-        },
-    )
 
 
 @require_POST
@@ -207,56 +159,64 @@ def switch_usage_invoicing(request: HttpRequest) -> HttpResponse:
     on = request.POST.get("on") == "1"
     usage_invoicing.switch(on=on, day=timezone.localdate())
     if on:
-        messages.info(request, "Usage is billed again, for periods that begin today or later.")
+        messages.info(request, _("Usage is billed again, for periods that begin today or later."))
     else:
-        messages.warning(request, "Usage is not billed any more. Collecting and showing it goes on.")
+        messages.warning(request, _("Usage is not billed any more. Collecting and showing it goes on."))
     return redirect("staff_runs")
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def invoices(request: HttpRequest) -> HttpResponse:
-    query = request.GET.get("q", "").strip()[:100]
-    rows = Invoice.objects.select_related("client")
-    if query:
-        rows = rows.filter(Q(number__icontains=query) | Q(client__name__icontains=query))
-    page = Paginator(rows, PAGE).get_page(request.GET.get("page"))
-    return render(request, "staff/invoices.html", {"section": "invoices", "page": page, "query": query})
+    """All of them, those that fit a word, or those of a client, the newest first."""
+    query, of_client = lookup.cleaned(request.GET.get("q")), _of_client(request)
+    chosen = Chosen.of(request.GET.dict())
+    rows = searching.listed_invoices(query).select_related("client")
+    if of_client:
+        rows = rows.filter(client=of_client)
+    rows = chosen.narrow(rows, timezone.localdate())
+    page = CappedPaginator(rows, PAGE).get_page(request.GET.get("page"))
+    context = {"section": "invoices", "page": page, "query": query, "of_client": of_client, "chosen": chosen}
+    return render(request, "staff/invoices.html", context)
+
+
+def _of_client(request: HttpRequest) -> Client | None:
+    """The client that a list is asked for, if it is asked for one."""
+    pk = _number(request.GET.get("client"))
+    return get_object_or_404(Client, pk=pk) if pk else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def invoice(request: HttpRequest, pk: str) -> HttpResponse:
-    one = get_object_or_404(Invoice.objects.select_related("client"), pk=pk)
+    today = timezone.localdate()
+    one = get_object_or_404(Invoice.objects.select_related("client").with_state(today), pk=pk)
     return render(
-        request, "staff/invoice.html", {"section": "invoices", "invoice": one, "proofs": proof.of_invoice(one)}
+        request,
+        "staff/invoice.html",
+        {
+            "section": "credit_notes" if one.is_credit_note else "invoices",
+            "invoice": one,
+            "days_overdue": (today - one.due_on).days,
+            "payments": payments.of_invoice(one),
+            "proofs": proof.of_invoice(one, Invoice.objects.all()),
+            "credit_notes": one.credit_notes.order_by("entry"),
+            "credited_invoice": one.credits,
+        },
     )
 
 
-@require_GET
-@staff("metering.view_tenant")
-def unbilled(request: HttpRequest) -> HttpResponse:
-    """Tenants that use something and that no running service claims."""
-    page = Paginator(_unclaimed().select_related("server").order_by("server__name", "key"), PAGE).get_page(
-        request.GET.get("page")
-    )
-    latest: dict[int, list[tuple[Metric, str]]] = {}
-    metrics = Metric.objects.in_bulk()
-    for row in Latest.objects.filter(tenant_id__in=[tenant.pk for tenant in page]):
-        metric = metrics[row.metric_id]
-        words = metric.unit.write(metric.unit.from_base(row.value), places=2)
-        latest.setdefault(row.tenant_id, []).append((metric, words))
-    rows = [(tenant, latest.get(tenant.pk, [])) for tenant in page]
-    return render(request, "staff/unbilled.html", {"section": "unbilled", "page": page, "rows": rows})
-
-
-def _unclaimed() -> QuerySet[Tenant]:
-    running = Q(services__status__in=["pending", "active", "suspended"])
-    return (
-        Tenant.objects.filter(first_seen_at__isnull=False, missing_since=None)
-        .alias(claims=Count("services", filter=running))
-        .filter(claims=0)
-    )
+def _parked(one: Service) -> Parked | None:
+    """Why a service is not billed, with `lacking`, the price that it lacks, if it is a price."""
+    parked = Parked.objects.filter(service=one).first()
+    if parked is not None:
+        found = missing_prices.of_order(one.product, one.currency, one.cycle, timezone.localdate(), one.pk)
+        parked.lacking = next(iter(found), None)  # type: ignore[attr-defined]
+    return parked
 
 
 def _service(public_id: str) -> Service:

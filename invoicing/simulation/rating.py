@@ -5,7 +5,7 @@ the transaction is read-only.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -101,15 +101,18 @@ class Series(NamedTuple):
         return slice(bisect_left(self.starts, first), bisect_left(self.starts, stop))
 
 
-def rated(*, setting: MetricSetting, sheet: Sheet, months: Period, today: date) -> Iterator[Batch]:
-    """Rate what the services of a product used in the terms that ended in some months, before and after.
+def rated(
+    *, setting: MetricSetting, sheet: Sheet, months: Period, today: date, only: Collection[int] | None = None
+) -> Iterator[Batch]:
+    """Rate what the services of a product used in the terms that ended in some months, before and after; or `only`
+    some of its services, by their ids.
 
     Before is what was in force; after is the sheet of a draft, with what was agreed for each service.
     `setting` was fetched `with_pricing`. Nothing is written, and the database would refuse it. Each batch
     takes the same few queries.
     """
     with _read_only():
-        found = services(setting.product, months)
+        found = services(setting.product, months, only)
         simulation = _Simulation(setting, sheet, months, today)
         for first in range(0, len(found), BATCH):
             batch = found[first : first + BATCH]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
+
+from django.utils.translation import gettext as _
 
 from catalog.pricing import ZERO
 from catalog.typed import home_first
@@ -47,9 +48,11 @@ class Change:
     def share_words(self) -> str:
         """`+4.8 %`, `−50 %`; nothing when there was nothing before."""
         if self.share is None or not self.difference:
-            return "" if self.difference else "no change"
+            return "" if self.difference else _("no change")
         rounded = round_half_up(abs(self.share), 1)
-        words = percent(rounded) if rounded else "less than 0.1 %"
+        words = percent(rounded)
+        if not rounded:
+            words = _("less than %(percent)s") % {"percent": percent(Decimal("0.1"))}
         return f"+{words}" if self.difference > 0 else f"\N{MINUS SIGN}{words}"
 
 
@@ -133,7 +136,7 @@ class Outcome:
     @cached_property
     def groups(self) -> list[Group]:
         """How the changes are distributed, from those that pay least of what they paid to those that pay most."""
-        found: dict[str, list[ClientChange]] = {words: [] for words in _GROUPS}
+        found: dict[int, list[ClientChange]] = {group: [] for group in _GROUPS}
         for client in self.priced:
             found[_group(client)].append(client)
         if not found[_NEW]:
@@ -141,13 +144,13 @@ class Outcome:
         most = max(map(len, found.values())) or 1
         return [
             Group(
-                words,
+                _words(group),
                 len(clients),
                 sum((client.difference for client in clients), ZERO),
                 (Decimal(100 * len(clients)) / most).quantize(Decimal("0.01")),
                 ROW * place,
             )
-            for place, (words, clients) in enumerate(found.items())
+            for place, (group, clients) in enumerate(found.items())
         ]
 
     @cached_property
@@ -197,20 +200,29 @@ def _together(changes: Iterable[Change]) -> Change:
     return total
 
 
-def _between(word: str) -> list[str]:
-    """The groups of one direction, from the smallest change to the largest."""
-    first, last = BOUNDS[0], BOUNDS[-1]
-    inner = [f"{word} by {low} to {high} %" for low, high in pairwise(BOUNDS)]
-    return [f"{word} by up to {first} %", *inner, f"{word} by over {last} %"]
+#: Groups are numbered: those that pay more are 1 and above, the larger the change, and those that pay less below 0.
+_SAME, _LAST = 0, len(BOUNDS) + 1
+_NEW = _LAST + 1
+_GROUPS = range(-_LAST, _NEW + 1)
 
 
-_LESS, _SAME, _MORE, _NEW = _between("Less"), "The same", _between("More"), "Nothing before"
-_GROUPS = [*reversed(_LESS), _SAME, *_MORE, _NEW]
-
-
-def _group(client: ClientChange) -> str:
+def _group(client: ClientChange) -> int:
     if not client.difference:
         return _SAME
     if client.share is None:
         return _NEW
-    return (_MORE if client.difference > 0 else _LESS)[bisect_left(BOUNDS, abs(client.share))]
+    size = 1 + bisect_left(BOUNDS, abs(client.share))
+    return size if client.difference > 0 else -size
+
+
+def _words(group: int) -> str:
+    if group in (_SAME, _NEW):
+        return _("Nothing before") if group else _("The same")
+    size, is_more = abs(group), group > 0
+    low, high = (0, *BOUNDS, 0)[size - 1 : size + 1]
+    told = {"low": low, "high": high}
+    if size == 1:
+        return _("More by up to %(high)s %%") % told if is_more else _("Less by up to %(high)s %%") % told
+    if size == _LAST:
+        return _("More by over %(low)s %%") % told if is_more else _("Less by over %(low)s %%") % told
+    return _("More by %(low)s to %(high)s %%") % told if is_more else _("Less by %(low)s to %(high)s %%") % told

@@ -1,12 +1,11 @@
 """The lines of a simulation as a table for a spreadsheet."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from io import StringIO
 from typing import Any
 
 from invoicing.simulation.rating import Line, Rated
+from invoicing.spreadsheet import as_csv, as_text
 from metering.decimals import plain
 
 HEAD = [
@@ -14,8 +13,6 @@ HEAD = [
     *("quantity before", "unit before", "amount before", "quantity after", "unit after", "amount after"),
     *("difference", "note"),
 ]
-#: What a spreadsheet takes for the beginning of a formula, or skips before one.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def written(batches: Iterable[Iterable[Line]]) -> Iterator[str]:
@@ -25,15 +22,9 @@ def written(batches: Iterable[Iterable[Line]]) -> Iterator[str]:
     for a formula begin with an apostrophe; numbers do not, so that a difference stays a number. What is not
     charged is empty, never 0.
     """
-    yield _csv([HEAD])
+    yield from as_csv([HEAD])
     for lines in batches:
-        yield _csv(map(_row, lines))
-
-
-def _csv(rows: Iterable[Iterable[Any]]) -> str:
-    text = StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
+        yield from as_csv(map(_row, lines))
 
 
 def _row(line: Line) -> list[Any]:
@@ -62,8 +53,3 @@ def _rated(one: Rated | None) -> list[str]:
 def _money(amount: Decimal) -> str:
     """Write an amount with the decimals that it was rounded to."""
     return f"{amount:f}"
-
-
-def as_text(words: str) -> str:
-    """Keep a spreadsheet from working out what a person typed."""
-    return f"'{words}" if words.startswith(_FORMULA) else words

@@ -1,12 +1,12 @@
 """Which services of a product a simulation is about, which of their terms, and which usage belongs to each."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import Max, OuterRef, Q, Subquery
 
 from catalog.models import Product, Service
 from catalog.terms import Cycle, number_at, term
@@ -48,7 +48,7 @@ class Served(NamedTuple):
     tenant_id: int
     tenant: str
     anchor: date
-    cycle: str
+    clock: str
     next_term: int
     terminated_on: date | None
     taken_until: date | None
@@ -83,25 +83,29 @@ def months_with_usage(product: Product, metric: Metric, today: date) -> list[dat
         return [first for (first,) in cursor]
 
 
-def services(product: Product, months: Period) -> list[Served]:
-    """Return the services that were metered and billed in some months, by client, in one query."""
+def services(product: Product, months: Period, only: Collection[int] | None = None) -> list[Served]:
+    """Return the services that were metered and billed in some months, or `only` some of them, by client, in one
+    query."""
     earlier = Service.objects.filter(tenant=OuterRef("tenant"), pk__lt=OuterRef("pk"), status="terminated")
     taken = earlier.order_by().values("tenant").annotate(day=Max("terminated_on")).values("day")
     rows = (
         Service.objects.filter(product=product, tenant__isnull=False, anchor__lt=months.end)
         .filter(status__in=["active", "suspended", "terminated"])
+        .filter(Q() if only is None else Q(pk__in=only))
+        .with_clock()
         .annotate(taken_until=Subquery(taken))
         .order_by("client__name", "client_id", "name", "pk")
     )
     client = ("client_id", "client__name", "client__currency", "tenant_id", "tenant__key")
-    columns = ("pk", "public_id", "name", *client, "anchor", "cycle", "next_term", "terminated_on", "taken_until")
+    terms = ("anchor", "billed_every", "next_term", "terminated_on", "taken_until")
+    columns = ("pk", "public_id", "name", *client, *terms)
     return [Served(*columns) for columns in rows.values_list(*columns)]
 
 
 def ended(service: Served, months: Period, today: date) -> Iterable[Ended]:
     """Return the terms of a service whose last day lies in some months, oldest first."""
     if service.terminated_on is None:
-        return _whole(service.anchor, Cycle(service.cycle), months, today)
+        return _whole(service.anchor, Cycle(service.clock), months, today)
     return _until(service, service.terminated_on, months)
 
 
@@ -122,7 +126,7 @@ def _until(service: Served, on: date, months: Period) -> list[Ended]:
     """
     if on < service.anchor:
         return []
-    cycle = Cycle(service.cycle)
+    cycle = Cycle(service.clock)
     number = number_at(service.anchor, cycle, on)
     current = term(service.anchor, cycle, number)
     if current.start == on and number > 0 and service.next_term <= number:

@@ -1,0 +1,175 @@
+"""The forms about unbilled usage: which of it is shown and priced, and to which service a tenant is attached."""
+
+from datetime import date
+from typing import Any
+
+from django import forms
+from django.db.models import Q, QuerySet
+from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from catalog.models import OVER, Client, Product, ProductPrice, Service
+from catalog.terms import Cycle
+from invoicing.unclaimed import Order
+from metering.models import Server, Tenant
+
+#: As many services and names of clients are offered.
+OFFERED = 500
+
+SELECT = {"class": "form-select"}
+TEXT = {"class": "form-control", "autocomplete": "off", "spellcheck": "false"}
+
+
+class DayInput(forms.DateInput):
+    input_type = "date"
+
+
+class FilterForm(forms.Form):
+    """Which tenants are listed, and under which product their usage is priced. What it does not know, it leaves out."""
+
+    use_required_attribute = False
+
+    q = forms.CharField(
+        label=gettext_lazy("Tenant"),
+        max_length=100,
+        required=False,
+        widget=forms.TextInput({**TEXT, "type": "search", "placeholder": gettext_lazy("part of its name")}),
+    )
+    server = forms.ModelChoiceField(
+        Server.objects.defer("credentials", "settings"),
+        required=False,
+        empty_label=gettext_lazy("all servers"),
+        widget=forms.Select(SELECT),
+    )
+    product = forms.ModelChoiceField(
+        Product.objects.exclude(provider=""),
+        label=gettext_lazy("Priced as"),
+        required=False,
+        empty_label=gettext_lazy("not priced"),
+        widget=forms.Select(SELECT),
+    )
+    currency = forms.ChoiceField(label=gettext_lazy("In"), required=False, widget=forms.Select(SELECT))
+
+    def __init__(self, data: QueryDict) -> None:
+        super().__init__(data)
+        known = ProductPrice.objects.order_by("currency").values_list("currency", flat=True).distinct()
+        self.currencies = list(known)
+        self.fields["currency"].choices = [(code, code) for code in known]  # type: ignore[attr-defined]
+        self.is_valid()
+
+    def chosen(self, name: str) -> Any:
+        return self.cleaned_data.get(name)
+
+    @property
+    def chosen_currency(self) -> str:
+        return str(self.chosen("currency") or (self.currencies[0] if self.currencies else ""))
+
+
+class AttachForm(forms.Form):
+    """A service without a tenant, or a new one, and from which day on usage is billed."""
+
+    use_required_attribute = False
+
+    to = forms.ChoiceField(
+        choices=[("existing", "existing"), ("new", "new")],
+        error_messages={"required": gettext_lazy("Choose one."), "invalid_choice": gettext_lazy("Choose one.")},
+    )
+    service = forms.ModelChoiceField(
+        Service.objects.none(),
+        required=False,
+        empty_label=gettext_lazy("choose one"),
+        widget=forms.Select(SELECT),
+        error_messages={"invalid_choice": gettext_lazy("Choose a service that is offered.")},
+    )
+    client = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput({**TEXT, "list": "clients"}),
+    )
+    product = forms.ModelChoiceField(
+        Product.objects.none(),
+        required=False,
+        empty_label=gettext_lazy("choose one"),
+        widget=forms.Select(SELECT),
+        error_messages={"invalid_choice": gettext_lazy("Choose a product that is offered.")},
+    )
+    cycle = forms.ChoiceField(
+        choices=[(cycle.value, cycle.value) for cycle in Cycle],
+        required=False,
+        widget=forms.Select(SELECT),
+    )
+    start = forms.DateField(required=False, widget=DayInput({"class": "form-control"}, format="%Y-%m-%d"))
+    name = forms.CharField(required=False, max_length=200, widget=forms.TextInput(TEXT))
+    since = forms.DateField(
+        widget=DayInput({"class": "form-control"}, format="%Y-%m-%d"),
+        error_messages={"required": gettext_lazy("Enter a day.")},
+    )
+
+    def __init__(self, data: QueryDict | None, *, tenant: Tenant, since: date, product: str, may_add: bool) -> None:
+        initial = {"since": since, "start": since, "name": tenant.key, "cycle": Cycle.MONTHLY, "product": product}
+        super().__init__(data, initial=initial)
+        self.may_add = may_add
+        provider = tenant.server.provider
+        free = Service.objects.filter(tenant=None, product__provider=provider).exclude(status__in=OVER)
+        free = free.select_related("client", "product").order_by("client__name", "name")
+        self.has_free = free.exists()
+        service, chosen = self.fields["service"], self.fields["product"]
+        service.queryset = free  # type: ignore[attr-defined]
+        service.label_from_instance = _service_words  # type: ignore[attr-defined]
+        chosen.queryset = Product.objects.filter(provider=provider, is_active=True)  # type: ignore[attr-defined]
+        self.initial["to"] = "existing" if self.has_free or not may_add else "new"
+
+    @property
+    def offered(self) -> QuerySet[Client]:
+        """Clients to choose from."""
+        return Client.objects.order_by("name")[:OFFERED]
+
+    @property
+    def target(self) -> Service | Order:
+        """The service, or what it is to be, of a valid form."""
+        data = self.cleaned_data
+        if data["to"] == "existing":
+            service: Service = data["service"]
+            return service
+        return Order(data["client"], data["product"], Cycle(data["cycle"]), data["start"], data["name"])
+
+    def clean_to(self) -> str:
+        to = str(self.cleaned_data["to"])
+        if to == "new" and not self.may_add:
+            raise forms.ValidationError(_("You may not add services. Choose an existing one."))
+        return to
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("to") == "existing":
+            self._require(data, service=_("Choose a service."))
+        elif data.get("to") == "new":
+            self._require(
+                data,
+                client=_("Enter the name of a client."),
+                product=_("Choose a product."),
+                cycle=_("Choose a cycle."),
+                start=_("Enter a day."),
+                name=_("Enter a name."),
+            )
+            if data.get("client"):
+                data["client"] = self._client(data["client"])
+        return data
+
+    def _require(self, data: dict[str, Any], **missing: str) -> None:
+        for name, words in missing.items():
+            if name not in self.errors and not data.get(name):
+                self.add_error(name, words)
+
+    def _client(self, words: str) -> Client | None:
+        found = list(Client.objects.filter(Q(name__iexact=words) | Q(email__iexact=words))[:2])
+        if len(found) == 1:
+            return found[0]
+        several = _("Several clients are called so. Enter the e-mail address.")
+        self.add_error("client", several if found else _("No client is called so."))
+        return None
+
+
+def _service_words(service: Service) -> str:
+    return f"{service.client}: {service.name} ({service.product}, {service.get_status_display().lower()})"

@@ -1,0 +1,383 @@
+"""The history of a metric as charts and tables: of the current term with what is ahead of it, by day and by month."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import groupby
+
+from babel.numbers import format_compact_decimal
+from django.utils.translation import gettext as _
+
+from catalog.pricing import ONE, ZERO
+from invoicing import chart
+from invoicing.chart import Ahead, Chart, Point, Table
+from invoicing.forecast import fraction
+from invoicing.history import Month
+from invoicing.statistics import Statistics
+from metering import dates, language
+from metering.decimals import EXACT, round_half_up
+from metering.periods import Period
+from metering.providers.base import MetricType
+from metering.units import Unit
+
+ONE_DAY = timedelta(days=1)
+#: A longer term is not drawn as a whole, and in one younger than YOUNG days there is little to see: then the
+#: last RECENT days are.
+LONG, YOUNG, RECENT = 92, 3, 30
+#: From this number on an axis says millions in a word.
+COMPACT = 10**7
+#: A quantity included that is so many times what was used would leave nothing of it to see.
+FAR = 4
+#: What is smaller would be nothing with two decimals.
+CENT = Decimal("0.01")
+
+#: A row of a table, its numbers not written yet.
+Row = tuple[Decimal | str, ...]
+
+
+def of_panel(one: Statistics, today: date) -> Chart | None:
+    """Draw the current term of a metric, or its last days; None where nothing was measured."""
+    if one.latest is None or not one.days.points:
+        return None
+    term = one.term
+    measured = one.days.points[-1][0]
+    is_young = term is None or (min(measured, today) - term.start).days < YOUNG
+    if term is None or term.days > LONG or is_young or not one.days.between(term.start, term.end):
+        return of_days(one, Period(today - timedelta(days=RECENT - 1), today + ONE_DAY))
+    return _of_totals(one, term, today) if one.metric.adds_up else _of_levels(one, term, today)
+
+
+def of_days(one: Statistics, days: Period) -> Chart:
+    """Draw some days: a bar each for what adds up, a line for a level."""
+    points = one.days.between(days.start, days.end)
+    values = {day: one.unit.from_base(value) for day, value in points if day not in one.days.lumps}
+    lumps = {day: one.unit.from_base(value) for day, value in points if day in one.days.lumps}
+    name = str(one.metric)
+    title = _("%(metric)s each day") % {"metric": name}
+    shown = [days.start + timedelta(days=number) for number in range(days.days)]
+    write, smallest = _axis(one.unit), _smallest(one.unit)
+    table = _table_of_days(one, values, shown, lumps)
+    sentence = _sentence(one, title, values.values())
+    if not one.metric.adds_up:
+        parts, gaps = _runs(shown, values)
+        return chart.draw_line(
+            title=title,
+            sentence=sentence,
+            table=table,
+            parts=[
+                [Point((day - days.start).days / max(days.days - 1, 1), values[day]) for day in part] for part in parts
+            ],
+            gaps=[_gap(days, *gap) for gap in gaps],
+            write=write,
+            ticks=_ticks(Period(days.start, days.end - ONE_DAY) if days.days > 1 else days),
+            mark=_included(one, values.values()),
+            smallest=smallest,
+            key=_key(one, has_gap=bool(gaps), has_mark=_included(one, values.values()) is not None),
+        )
+    bars = [values.get(day) for day in shown]
+    return chart.draw_bars(
+        title=title,
+        sentence=sentence,
+        table=table,
+        values=bars,
+        write=write,
+        ticks=chart.spread([dates.short_day(day) for day in shown]),
+        smallest=smallest,
+        key={"bar": name} | ({"gap": _("No values")} if None in bars else {}),
+    )
+
+
+def of_months(one: Statistics, months: Sequence[Month], shown: Sequence[date]) -> Chart:
+    """Draw some months, named by their first days: what was used in each, or the last level of it."""
+    known = {each.first: each for each in months}
+    values = [one.unit.from_base(known[first].value) if first in known else None for first in shown]
+    name = str(one.metric)
+    title = _("%(metric)s each month") if one.metric.adds_up else _("%(metric)s at the end of each month")
+    title %= {"metric": name}
+    heads: tuple[str, ...] = (_("Month"), one.unit.symbol or name)
+    if not one.metric.adds_up:
+        heads = (*heads, _("Least"), _("Most"))
+    rows = _in_columns(one.unit, [_row_of_month(one, first, known.get(first)) for first in reversed(shown)])
+    return chart.draw_bars(
+        title=title,
+        sentence=_sentence(one, title, [value for value in values if value is not None]),
+        table=Table(name, heads, rows),
+        values=values,
+        write=_axis(one.unit),
+        ticks=chart.spread([dates.short_month(first) for first in shown], 3),
+        smallest=_smallest(one.unit),
+        key={"bar": name} | ({"gap": _("No values")} if None in values else {}),
+    )
+
+
+def _row_of_month(one: Statistics, first: date, month: Month | None) -> Row:
+    name = dates.month(first)
+    if month is None:
+        return (name, _("no values"), *(("", "") if not one.metric.adds_up else ()))
+    values = [month.value] if one.metric.adds_up else [month.value, month.least, month.most]
+    return (name, *(one.unit.from_base(value) for value in values))
+
+
+def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
+    """What was used since the term began, or since it was billed last, adding up from day to day."""
+    assert one.latest is not None
+    start = min(one.since or term.start, term.start)
+    span = Period(start, term.end)
+    name = str(one.metric)
+    title = _("%(metric)s since %(day)s") % {"metric": name, "day": dates.long_day(start)}
+    points = one.days.between(start, term.end)
+    totals: dict[date, Decimal] = {}
+    total = ZERO
+    for day, value in points:
+        total = EXACT.add(total, value)
+        totals[day] = one.unit.from_base(total)
+    last = max(totals)
+    until = max(last, min(today, span.end - ONE_DAY)) if one.is_stale else last
+    shown = [start + timedelta(days=number) for number in range((until - start).days + 1)]
+    if one.metric.type == MetricType.MONTH:  # between two readings it stood still
+        totals = _filled(shown, totals, last)
+    parts, gaps = _runs(shown, totals)
+    now = _place_of(one, span, last)
+    drawn = []
+    before = ZERO
+    for part in parts:
+        line = [Point((part[0] - start).days / span.days, before)]
+        line += [
+            Point(min((day - start).days + 1, 10**6) / span.days if day != last else now, totals[day]) for day in part
+        ]
+        before = totals[part[-1]]
+        drawn.append(line)
+    mark = _included(one, list(totals.values()), one.outlook.quantities.high if one.outlook else ZERO)
+    ahead = one.outlook.quantities if one.outlook and not one.is_stale else None
+    rows = _rows_of_totals(one, points, totals, shown)
+    heads = (_("Day"), _("That day"), _("Since %(day)s") % {"day": dates.short_day(start)})
+    return chart.draw_line(
+        title=title,
+        sentence=_sentence_of_total(one, title, totals[last]),
+        table=Table(_caption(one), heads, rows),
+        parts=drawn,
+        gaps=_gaps(span, gaps, totals, now),
+        ahead=Ahead(ahead.low, ahead.expected, ahead.high) if ahead else None,
+        write=_axis(one.unit),
+        ticks=_ticks(span),
+        mark=mark,
+        smallest=_smallest(one.unit),
+        key=_key(one, has_ahead=ahead is not None, has_gap=bool(gaps), has_mark=mark is not None),
+    )
+
+
+def _filled(shown: Sequence[date], totals: Mapping[date, Decimal], last: date) -> dict[date, Decimal]:
+    first = min(totals)
+    filled: dict[date, Decimal] = {}
+    for day in shown:
+        if first <= day <= last:
+            filled[day] = totals.get(day, filled.get(day - ONE_DAY, ZERO))
+    return filled
+
+
+def _rows_of_totals(
+    one: Statistics, points: Sequence[tuple[date, Decimal]], totals: Mapping[date, Decimal], shown: Sequence[date]
+) -> list[tuple[str, ...]]:
+    each = dict(points)
+    rows: list[Row] = []
+    for day in shown:
+        if day in totals:
+            rows.append((dates.short_day(day), one.unit.from_base(each.get(day, ZERO)), totals[day]))
+        else:
+            rows.append((dates.short_day(day), _("no values"), ""))
+    return _in_columns(one.unit, rows)
+
+
+def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
+    name = str(one.metric)
+    title = _("%(metric)s each day") % {"metric": name}
+    values = {day: one.unit.from_base(value) for day, value in one.days.between(term.start, term.end)}
+    last = max(values)
+    until = max(last, min(today, term.end - ONE_DAY)) if one.is_stale else last
+    first = min(values)
+    shown = [first + timedelta(days=number) for number in range((until - first).days + 1)]
+    parts, gaps = _runs(shown, values)
+    now = _place_of(one, term, last)
+    level = one.outlook.level if one.outlook and not one.is_stale else None
+    mark = _included(one, values.values(), level.high if level else ZERO)
+    return chart.draw_line(
+        title=title,
+        sentence=_sentence(one, title, values.values()),
+        table=_table_of_days(one, values, shown),
+        parts=[
+            [Point((day - term.start).days / term.days if day != last else now, values[day]) for day in part]
+            for part in parts
+        ],
+        gaps=_gaps(term, gaps, values, now),
+        ahead=Ahead(level.low, level.expected, level.high) if level else None,
+        write=_axis(one.unit),
+        ticks=_ticks(term),
+        mark=mark,
+        smallest=_smallest(one.unit),
+        key=_key(one, has_ahead=level is not None, has_gap=bool(gaps), has_mark=mark is not None),
+    )
+
+
+def _table_of_days(
+    one: Statistics, values: Mapping[date, Decimal], shown: Sequence[date], lumps: Mapping[date, Decimal] | None = None
+) -> Table:
+    """A row for each day; for a level, one for all days in a row on which it was the same. `lumps` are values that
+    stand for the days before theirs, too."""
+    unit, name = one.unit, str(one.metric)
+
+    def said(day: date) -> Decimal | str:
+        if day in values:
+            return values[day]
+        if lumps and day in lumps:
+            return _("%(quantity)s up to here") % {"quantity": _number(unit, lumps[day])}
+        return _("no values")
+
+    written = list(zip(shown, _column(unit, [said(day) for day in shown]), strict=True))
+    if one.metric.adds_up:
+        rows = [(dates.short_day(day), value) for day, value in written]
+    else:
+        rows = [
+            (_days([day for day, _value in group]), value) for value, group in groupby(written, key=lambda row: row[1])
+        ]
+    return Table(_caption(one), (_("Day") if one.metric.adds_up else _("Days"), unit.symbol or name), rows)
+
+
+def _days(days: Sequence[date]) -> str:
+    if len(days) == 1:
+        return dates.short_day(days[0])
+    return _("%(start)s to %(end)s") % {"start": dates.short_day(days[0]), "end": dates.short_day(days[-1])}
+
+
+def _runs(shown: Sequence[date], values: Mapping[date, Decimal]) -> tuple[list[list[date]], list[tuple[date, date]]]:
+    """Cut days into those that follow each other with a value, and into gaps as their first and last days. What was
+    before the first value is no gap: nobody looked."""
+    parts, gaps = [], []
+    for has_value, group in groupby(shown, key=lambda day: day in values):
+        days = list(group)
+        if has_value:
+            parts.append(days)
+        elif parts:
+            gaps.append((days[0], days[-1]))
+    return parts, gaps
+
+
+def _gap(span: Period, first: date, last: date, *, since: float | None = None) -> tuple[float, float]:
+    """The place of a gap: of whole days, or from the place of the last value on to the middle of today."""
+    start, end = (first - span.start).days / span.days, ((last - span.start).days + 1) / span.days
+    return (start, min(end, 1)) if since is None else (since, min(end - 0.5 / span.days, 1))
+
+
+def _gaps(
+    span: Period, gaps: Sequence[tuple[date, date]], values: Mapping[date, Decimal], now: float
+) -> list[tuple[float, float]]:
+    last = max(values)
+    return [_gap(span, *gap, since=now if gap[0] > last else None) for gap in gaps]
+
+
+def _place_of(one: Statistics, span: Period, last: date) -> float:
+    """Where on the span the last value was read."""
+    assert one.latest is not None
+    whole = (last - span.start).days
+    local = one.latest.collected_at.astimezone(one.zone)
+    rest = local - local.replace(hour=0, minute=0, second=0, microsecond=0) if local.date() == last else ONE_DAY
+    return min((whole + float(fraction(rest))) / span.days, 1)
+
+
+def _ticks(span: Period) -> list[tuple[float, str]]:
+    places = sorted({0, round(span.days / 3), round(span.days * 2 / 3), span.days})
+    return [(place / span.days, dates.short_day(span.start + timedelta(days=place))) for place in places]
+
+
+def _included(one: Statistics, values: Iterable[Decimal], high: Decimal = ZERO) -> tuple[Decimal, str] | None:
+    """The quantity included, if it is near enough to what was used."""
+    included = one.pricing.included if one.pricing else ZERO
+    if not included or (one.in_force is not None and one.in_force.rates_each_period):
+        return None
+    most = max([*values, high], default=ZERO)
+    if not most or included > most * FAR:
+        return None
+    return included, _("%(quantity)s included") % {
+        "quantity": f"{_number(one.unit, included)} {one.unit.symbol}".strip()
+    }
+
+
+def _key(one: Statistics, *, has_ahead: bool = False, has_gap: bool = False, has_mark: bool = False) -> dict[str, str]:
+    named = {
+        "line": str(one.metric),
+        "ahead": _("Expected, low to high") if has_ahead else "",
+        "gap": _("No values") if has_gap else "",
+        "mark": _("Included") if has_mark else "",
+    }
+    return {part: words for part, words in named.items() if words}
+
+
+def _sentence(one: Statistics, title: str, values: Iterable[Decimal]) -> str:
+    known = list(values)
+    if not known:
+        return _("%(title)s: no values.") % {"title": title}
+    least, most, last = (one.unit.write(each, places=2) for each in (min(known), max(known), known[-1]))
+    said = _("%(title)s: between %(least)s and %(most)s, the last %(last)s.") % {
+        "title": title,
+        "least": least,
+        "most": most,
+        "last": last,
+    }
+    return f"{said} {_said_ahead(one)}".strip()
+
+
+def _sentence_of_total(one: Statistics, title: str, total: Decimal) -> str:
+    said = _("%(title)s: %(total)s.") % {"title": title, "total": one.unit.write(total, places=2)}
+    return f"{said} {_said_ahead(one)}".strip()
+
+
+def _said_ahead(one: Statistics) -> str:
+    if one.outlook is None:
+        return ""
+    ahead = one.outlook.level or one.outlook.quantities
+    values = {name: one.unit.write(getattr(ahead, name), places=2) for name in ("low", "expected", "high")}
+    return _("Expected on %(day)s: %(expected)s, between %(low)s and %(high)s.") % {
+        "day": dates.long_day(one.outlook.ends),
+        **values,
+    }
+
+
+def _caption(one: Statistics) -> str:
+    unit = one.unit.symbol or one.unit.plural
+    return f"{one.metric}, {unit}"
+
+
+def _axis(unit: Unit) -> chart.Write:
+    def write(value: Decimal) -> str:
+        if value >= COMPACT:
+            number = str(format_compact_decimal(value, locale=language.current(), fraction_digits=1))
+        else:
+            number = _number(unit, value)
+        return f"{number} {unit.symbol}".strip()
+
+    return write
+
+
+def _number(unit: Unit, value: Decimal) -> str:
+    """A number with two decimals, and more where it would be nothing with two."""
+    return unit.number(value, places=None if 0 < value < CENT else 2)
+
+
+def _in_columns(unit: Unit, rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    columns = (_column(unit, cells) for cells in zip(*rows, strict=True))
+    return list(zip(*columns, strict=True))
+
+
+def _column(unit: Unit, cells: Sequence[Decimal | str]) -> list[str]:
+    """Write what stands below each other: its numbers with as many decimals as one of them needs."""
+    most = max((_decimals(unit, cell) for cell in cells if isinstance(cell, Decimal)), default=0)
+    return [cell if isinstance(cell, str) else language.in_digits(f"{round_half_up(cell, most):,f}") for cell in cells]
+
+
+def _decimals(unit: Unit, value: Decimal) -> int:
+    """How many decimals `_number` writes."""
+    shown = round_half_up(value, unit.places if 0 < value < CENT else min(2, unit.places)).normalize()
+    return max(-int(shown.as_tuple().exponent), 0)
+
+
+def _smallest(unit: Unit) -> Decimal:
+    return ONE.scaleb(-unit.places)
