@@ -1,14 +1,15 @@
 """A small site with real metered data: databases on the site's own PostgreSQL, and directories.
 
-Every usage number is measured. What is made up are the names, the prices and the dates: the services
-are backdated by a month, so that they renew today and an invoice falls due.
+Every usage number of theirs is measured. What is made up are the names, the prices and the dates: the services
+are backdated by a month, so that they renew today and an invoice falls due. `billing_site.demo_days` lets
+people work with it, and `billing_site.demo_months` puts a year of sample data beside it, which says so.
 """
 
 import os
 import secrets
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from django.utils.text import slugify
 from psycopg import sql
 
 from catalog.metric_billing import add_version, switch
-from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Service, User
+from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Role, Service, User
 from catalog.pricing import Bracket, Notation, Pricing, Scheme
 from catalog.sheet import Sheet
 from catalog.terms import Cycle, term
@@ -31,30 +32,43 @@ STAFF, CLIENT = "staff@demo.test", "client@demo.test"
 
 @dataclass(frozen=True)
 class Database:
-    """A tenant database: who has it, and how many tables of how many rows it holds."""
+    """A tenant database: who has it, and how many tables of how many rows it holds. One that was `ordered` so many
+    days ago was not billed yet; the others renew today."""
 
     name: str
     client: str
     tables: int
     rows: int
+    ordered: int | None = None
 
 
+#: Currency, address, and where invoices are mailed to, if anywhere.
 CLIENTS = {
-    "Lindqvist & Moe": ("USD", "Sjøgata 6\n9008 Tromsø\nNorway"),
-    "Studio Brandt": ("EUR", "Torstraße 20\n10119 Berlin\nGermany"),
-    "Harbour Analytics": ("USD", "12 Wharf Street\nPortland, ME 04101\nUSA"),
+    "Lindqvist & Moe": ("USD", "Sjøgata 6\n9008 Tromsø\nNorway", "invoices@lindqvist.test"),
+    "Studio Brandt": ("EUR", "Torstraße 20\n10119 Berlin\nGermany", ""),
+    "Harbour Analytics": ("USD", "12 Wharf Street\nPortland, ME 04101\nUSA", ""),
+    "Kestrel Press": ("GBP", "3 Quay Lane\nBristol BS1 4QA\nUnited Kingdom", ""),
 }
 DATABASES = [
     Database("lindqvist_shop", "Lindqvist & Moe", tables=12, rows=4_000),
     Database("brandt_crm", "Studio Brandt", tables=25, rows=1_500),
     Database("harbour_events", "Harbour Analytics", tables=5, rows=60_000),
+    Database("harbour_reports", "Harbour Analytics", tables=14, rows=2_000),
+    Database("harbour_staging", "Harbour Analytics", tables=8, rows=500),
+    Database("brandt_intranet", "Studio Brandt", tables=11, rows=500, ordered=10),
     Database("nobody_knows", "", tables=3, rows=500),
 ]
-#: Files of each tenant, as (name, size in bytes).
+#: Files of each tenant, as (name, size in bytes). COPIES have a product of their own, NEW ones were ordered today.
 FILES = {
     "lindqvist_media": ("Lindqvist & Moe", [(f"photo-{number:03}.raw", 150_000) for number in range(120)]),
     "brandt_archive": ("Studio Brandt", [(f"plan-{number:02}.dwg", 40_000) for number in range(30)]),
+    "kestrel_scans": ("Kestrel Press", [(f"page-{number:02}.tiff", 60_000) for number in range(40)]),
+    "lindqvist_copies": ("Lindqvist & Moe", [(f"shop-{number:02}.dump", 400_000) for number in range(20)]),
 }
+COPIES, NEW = {"lindqvist_copies"}, {"kestrel_scans"}
+GRACE_DAYS = 5
+#: A tenant that no server knows, so its usage cannot be measured.
+MISSING = ("brandt_moved", "Studio Brandt")
 
 
 class NotHere(Exception):
@@ -89,10 +103,13 @@ def make_people() -> People:
 def make_clients(people: People) -> dict[str, Client]:
     """Make the clients; the client login belongs to the first."""
     clients = {
-        name: Client.objects.get_or_create(name=name, defaults={"currency": currency, "address": address})[0]
-        for name, (currency, address) in CLIENTS.items()
+        name: Client.objects.get_or_create(
+            name=name, defaults={"currency": currency, "address": address, "email": email}
+        )[0]
+        for name, (currency, address, email) in CLIENTS.items()
     }
-    ClientUser.objects.get_or_create(client=next(iter(clients.values())), user=people.client)
+    owner = {"role": Role.OWNER}
+    ClientUser.objects.get_or_create(client=next(iter(clients.values())), user=people.client, defaults=owner)
     return clients
 
 
@@ -128,14 +145,17 @@ def make_servers() -> tuple[Server, Server]:
     filesystem, _ = Server.objects.update_or_create(
         name="files-demo", defaults={"provider": "filesystem", "settings": {"root": str(files)}}
     )
+    calls = {"system_name": "api_calls", "display_name": "API calls", "type": "day", "unit": "whole"}
+    Server.objects.update_or_create(name="app-demo", defaults={"provider": "push", "settings": {"metrics": [calls]}})
     return postgresql, filesystem
 
 
-def make_products(today: date, staff: User) -> tuple[Product, Product]:
-    """Make two products with enabled and priced metrics, in force since before the services began."""
+def make_products(today: date, staff: User) -> tuple[Product, Product, Product]:
+    """Make the products, with enabled and priced metrics, in force since before the services began."""
     since = backdated(today)[0].replace(day=1)
     managed = _product("Managed PostgreSQL", "postgresql", {"USD": "12", "EUR": "11"})
     storage = _product("File storage", "filesystem", {"USD": "6", "EUR": "5.50"})
+    copies = _product("Backup space", "filesystem", {"USD": "3", "EUR": "2.80"}, grace_days=GRACE_DAYS)
     plans: list[tuple[Product, str, str, str, str, list[tuple[str, str, str]]]] = [
         (
             managed,
@@ -149,6 +169,7 @@ def make_products(today: date, staff: User) -> tuple[Product, Product]:
         (managed, "rows_written", "per_unit", "first_unit", "1000", [("0", "0.0001", "0.0001")]),
         (storage, "disk_used", "graduated", "above", "10", [("0", "0.50", "0.45"), ("15", "0.20", "0.18")]),
         (storage, "files", "volume", "first_unit", "0", [("0", "0.02", "0.02"), ("100", "0.01", "0.01")]),
+        (copies, "disk_used", "per_unit", "above", "0", [("0", "0.15", "0.14")]),
     ]
     for product, metric, scheme, notation, included, brackets in plans:
         setting = _setting(product, metric)
@@ -173,34 +194,59 @@ def make_products(today: date, staff: User) -> tuple[Product, Product]:
                 by=staff,
                 reason="The demo begins with usage of the month before.",
             )
-    return managed, storage
+    return managed, storage, copies
 
 
 def make_services(
-    today: date, clients: dict[str, Client], products: tuple[Product, Product], servers: tuple[Server, Server]
+    today: date,
+    clients: dict[str, Client],
+    products: tuple[Product, Product, Product],
+    servers: tuple[Server, Server],
 ) -> list[Service]:
-    """Join clients and tenants, each service backdated by a month and billed for its first term already."""
-    wanted = [(products[0], servers[0], database.name, database.client) for database in DATABASES if database.client]
-    wanted += [(products[1], servers[1], name, client) for name, (client, _) in FILES.items()]
+    """Join clients and tenants, each service backdated so that it renews today, or by as much as it says."""
+    managed, storage, copies = products
+    databases, files = servers
     anchor, number = backdated(today)
-    services = []
-    for product, server, key, client in wanted:
-        tenant, _ = Tenant.objects.get_or_create(server=server, key=key)
-        service, _ = Service.objects.get_or_create(
-            tenant=tenant,
-            defaults={
-                "client": clients[client],
-                "product": product,
-                "name": key,
-                "status": Service.Status.ACTIVE,
-                "cycle": Cycle.MONTHLY,
-                "anchor": anchor,
-                "next_term": number,
-                "next_due_on": term(anchor, Cycle.MONTHLY, number).start,
-            },
+    wanted = [
+        (managed, databases, each.name, each.client, anchor, number - 1)
+        if each.ordered is None
+        else (managed, databases, each.name, each.client, today - timedelta(days=each.ordered), 0)
+        for each in DATABASES
+        if each.client
+    ]
+    wanted += [(managed, databases, *MISSING, anchor, number - 1)]
+    wanted += [
+        (
+            copies if key in COPIES else storage,
+            files,
+            key,
+            client,
+            *((today, 0) if key in NEW else (anchor, number - 1)),
         )
-        services.append(service)
-    return services
+        for key, (client, _) in FILES.items()
+    ]
+    return [
+        _service(product, Tenant.objects.get_or_create(server=server, key=key)[0], clients[client], anchor, number)
+        for product, server, key, client, anchor, number in wanted
+    ]
+
+
+def _service(product: Product, tenant: Tenant, client: Client, anchor: date, number: int) -> Service:
+    service, _ = Service.objects.get_or_create(
+        tenant=tenant,
+        defaults={
+            "client": client,
+            "product": product,
+            "name": tenant.key,
+            "status": Service.Status.ACTIVE,
+            "cycle": Cycle.MONTHLY,
+            "bills_monthly": product.bills_monthly,
+            "anchor": anchor,
+            "next_term": number,
+            "next_due_on": term(anchor, Cycle.MONTHLY, number).start,
+        },
+    )
+    return service
 
 
 def write_more_rows() -> None:
@@ -223,8 +269,10 @@ def backdated(today: date) -> tuple[date, int]:
         number += 1
 
 
-def _product(name: str, provider: str, prices: dict[str, str]) -> Product:
-    product, _ = Product.objects.get_or_create(name=name, defaults={"provider": provider, "slug": slugify(name)})
+def _product(name: str, provider: str, prices: dict[str, str], grace_days: int = 0) -> Product:
+    product, _ = Product.objects.get_or_create(
+        name=name, defaults={"provider": provider, "slug": slugify(name), "grace_days": grace_days}
+    )
     for currency, amount in prices.items():
         ProductPrice.objects.get_or_create(
             product=product, cycle=Cycle.MONTHLY, currency=currency, defaults={"amount": Decimal(amount)}

@@ -6,8 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from billing_site import demo
-from invoicing.billing import create_invoices
+from audit.actors import working
+from billing_site import demo, demo_days, demo_months, demo_people
+from invoicing.models import Invoice
 from metering.collection import collect_all
 
 
@@ -22,20 +23,32 @@ class Command(BaseCommand):
             servers = demo.make_servers()
         except demo.NotHere as error:
             raise CommandError(str(error), returncode=1) from error
-        products = demo.make_products(today, people.staff)
-        demo.make_services(today, clients, products, servers)
+        with working(user=people.staff.pk, name=str(people.staff)):
+            products = demo.make_products(today, people.staff)
+            demo.make_services(today, clients, products, servers)
+            year = demo_months.begin(today=today, clients=clients, by=people.staff)
         self.collect(servers)
+        if year:
+            demo_months.bill(year=year, before=demo_days.first_run(today), by=people.staff)
+        demo_days.bill_first_terms(today=today, at=timezone.now())
+        if year:
+            demo_months.bill(year=year, before=today, by=people.staff)
+            demo_months.catch_up(year=year, clients=clients, at=timezone.now(), people=people)
         demo.write_more_rows()
         # The server counts written rows a moment after they were written.
         time.sleep(1.2)
         records = self.collect(servers)
-        run = create_invoices(on=today, at=timezone.now()).run
+        before = Invoice.objects.count()
+        run = demo_days.bill_today(today=today, at=timezone.now(), by=people.staff)
+        demo_days.work(today=today, at=timezone.now(), by=people.staff)
+        demo_people.live(today=today, at=timezone.now(), clients=clients, people=people)
         for record in records:
             self.stdout.write(f"{record.server}: {record.tenants} tenants, {record.values_seen} values measured.")
-        self.stdout.write(f"{run.invoices} invoices issued for {run.services} terms.")
+        self.stdout.write(f"{Invoice.objects.count() - before} invoices issued; {run.parked} parked, {run.held} held.")
         self.stdout.write(
-            "All usage is measured, on this machine, just now. The services are backdated by a month, "
-            "so that they renew today; names and prices are made up."
+            "What pg-demo and files-demo report is measured, on this machine, just now, save for one value that says "
+            "that it is sample data; their services are backdated by a month, so that they renew today. A year of "
+            "usage is sample data: its servers and products say so in their names. Names and prices are made up."
         )
         self.say_logins(people)
 
