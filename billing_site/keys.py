@@ -21,7 +21,7 @@ def field_keys(directory: Path) -> list[str]:
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():
         # Two processes may start at once: the link is made once, and both read the winner's key.
@@ -35,3 +35,14 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
         finally:
             draft.unlink()
     return path.read_text()
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that nobody else can list, whatever the umask. One that is there stays as it is.
+
+    The embedded server of root runs as a user of its own, and must get through to its own directory.
+    """
+    if not directory.exists():
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o711 if os.geteuid() == 0 else 0o700)

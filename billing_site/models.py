@@ -1,4 +1,4 @@
-"""The site's own rows: when its jobs are due and how they went."""
+"""The site's own rows: when its jobs are due and how they went, what its clock said last, and its cache."""
 
 from typing import ClassVar
 
@@ -22,3 +22,34 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Tick(models.Model):
+    """When the site last looked for due jobs by a clock that it believed. There is one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    at = models.DateTimeField()
+    doubted_at = models.DateTimeField(null=True, help_text="What the clock said when it was not believed.")
+
+    class Meta:
+        constraints: ClassVar = [models.CheckConstraint(condition=Q(id=1), name="there_is_one_tick")]
+
+    def __str__(self) -> str:
+        return f"tick at {self.at}"
+
+
+class CacheEntry(models.Model):
+    """The cache that all processes share: Django's DatabaseCache has its rows here, under its own names of columns.
+
+    How often somebody tried to sign in is counted in it, so that a limit holds across processes and restarts.
+    """
+
+    cache_key = models.CharField(max_length=255, primary_key=True)
+    value = models.TextField()
+    expires = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "site_cache"
+
+    def __str__(self) -> str:
+        return self.cache_key

@@ -24,8 +24,10 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         if not settings.DEBUG:
             call_command("collectstatic", interactive=False, verbosity=0)
+        environment = {**os.environ, "PORT": port}
         if demo:
             call_command("demo")
+            environment.setdefault("EMAIL_URL", f"filemail:///{settings.VAR_DIR}/demo-mail")
         # This process keeps its place among the users of the embedded database, but no connection.
         connection.close()
         manage = [sys.executable, "manage.py"]
@@ -34,9 +36,13 @@ class Command(BaseCommand):
         # A Ctrl-C goes to every process of the terminal, and a worker that is told twice to stop hangs: so they
         # have sessions of their own, and hear it from us, once.
         processes = [
-            subprocess.Popen(command, cwd=settings.BASE_DIR, start_new_session=True)  # noqa: S603 (our own commands)
+            subprocess.Popen(  # noqa: S603 (our own commands)
+                command, cwd=settings.BASE_DIR, env=environment, start_new_session=True
+            )
             for command in (web, [*manage, "qcluster"])
         ]
+        if demo and "EMAIL_URL" not in os.environ:
+            self.stdout.write(f"Mails are written to {settings.VAR_DIR / 'demo-mail'}.")
         self.stdout.write(f"The site is at http://localhost:{port}/ and stops with Ctrl-C.")
         self.wait(processes)
 
