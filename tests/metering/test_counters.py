@@ -1,13 +1,15 @@
 """Counters only ever rise; what falls was reset. The ledger counts increases, exactly."""
 
 import itertools
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from tests.builders import ROWS, a_server, a_tenant, collected, tenant_says, usage_of
+from metering.providers.base import Usage
+from tests.builders import ROWS, a_server, a_tenant, at, collected, tenant_says, usage_of
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +40,64 @@ def test_a_count_that_fell_was_reset_and_all_of_it_is_new():
     poll(server, "2026-11-18 06:00", alice=2_084_670)
     poll(server, "2026-11-18 18:00", alice=586)
     assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 586}
+
+
+def since(count, when):
+    return Usage(Decimal(count), counting_since=at(when))
+
+
+def test_a_restart_is_seen_even_when_the_count_has_passed_its_old_value():
+    """The server says since when it counts."""
+    server = a_server()
+    poll(server, "2026-11-18 06:00", alice=since(100, "2026-11-01 00:00"))
+    poll(server, "2026-11-18 12:00", alice=since(150, "2026-11-01 00:00"))
+    poll(server, "2026-11-18 18:00", alice=since(400, "2026-11-18 13:00"))
+    assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 50 + 400}
+
+
+def test_a_restart_long_ago_is_not_counted_again_when_nothing_else_changed():
+    server = a_server()
+    for when in ("06:00", "12:00", "18:00"):
+        poll(server, f"2026-11-18 {when}", alice=since(100, "2026-11-18 05:00"))
+    assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 0}
+
+
+def test_a_count_that_fell_without_a_restart_adds_nothing():
+    """A network card was taken away, and what it had counted with it."""
+    server = a_server()
+    poll(server, "2026-11-18 06:00", alice=since(900, "2026-11-01 00:00"))
+    poll(server, "2026-11-18 12:00", alice=since(400, "2026-11-01 00:00"))
+    poll(server, "2026-11-18 18:00", alice=since(430, "2026-11-01 00:00"))
+    assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 30}
+
+
+def test_a_new_tenant_counts_in_full_only_if_its_counter_began_since_the_last_collection():
+    server = a_server()
+    poll(server, "2026-11-18 06:00", alice=1)
+    poll(
+        server,
+        "2026-11-18 18:00",
+        alice=1,
+        moved=since(7_000, "2026-10-01 00:00"),
+        young=since(50, "2026-11-18 12:00"),
+    )
+    assert usage_of(a_tenant(server, "moved"), ROWS) == {"2026-11-18": 0}
+    assert usage_of(a_tenant(server, "young"), ROWS) == {"2026-11-18": 50}
+
+
+def test_a_counter_that_wraps_is_one_that_was_reset():
+    """What it counted up to its end is not known, so nothing is charged that was not seen."""
+    server = a_server()
+    poll(server, "2026-11-18 06:00", alice=2**32 - 10)
+    poll(server, "2026-11-18 18:00", alice=25)
+    assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 25}
+
+
+def test_a_late_poll_puts_the_increase_on_its_own_day():
+    server = a_server()
+    poll(server, "2026-11-15 06:00", alice=100)
+    poll(server, "2026-11-18 06:00", alice=400)
+    assert usage_of(a_tenant(server), ROWS) == {"2026-11-15": 0, "2026-11-18": 300}
 
 
 def test_asking_twice_counts_once():

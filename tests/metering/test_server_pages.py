@@ -14,10 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from metering import health
 from metering.forms import MAX_ROWS
+from metering.health import old
 from metering.models import Collection, Server
 from metering.providers.base import Field, ProviderError, TenantUsage
-from metering.views import DRAFTS, old
+from metering.views import DRAFTS
 from tests.builders import (
     GB,
     Panel,
@@ -39,6 +41,7 @@ ROW = {
     "display_name": "Traffic",
     "type": "month",
     "unit": "GB",
+    "preset": "",
     "expression": "sum by (tenant) (increase(bytes[$range]))",
     "label": "tenant",
     "scale": "1",
@@ -88,7 +91,7 @@ def a_prometheus(name: str, *rows: dict[str, str], **values: Any) -> Server:
 
 
 def a_record(server: Server, when: str = "2026-11-19 06:00", status: str = "complete", **values: Any) -> Collection:
-    ended = None if status == "running" else at(when)
+    ended = None if status in ("running", "waiting") else at(when)
     return Collection.objects.create(
         **{"server": server, "as_of": at(when), "started_at": at(when), "ended_at": ended, "status": status, **values}
     )
@@ -106,6 +109,7 @@ def links() -> list[tuple[str, str, list[Any]]]:
         ("post", "staff_server_collect", [server.pk]),
         ("get", "staff_collections", []),
         ("get", "staff_collection", [record.pk]),
+        ("post", "staff_collection_decide", [record.pk]),
     ]
 
 
@@ -145,7 +149,7 @@ def test_staff_who_may_only_look_see_no_buttons(client):
     assert "Collect now" not in shown
 
 
-@pytest.mark.parametrize("name", ["staff_server_test", "staff_server_collect"])
+@pytest.mark.parametrize("name", ["staff_server_test", "staff_server_collect", "staff_collection_decide"])
 def test_deeds_are_not_done_by_a_link(staff, name):
     assert staff.get(reverse(name, args=[a_server().pk])).status_code == 405
     assert Panel.asked == []
@@ -168,7 +172,8 @@ def test_without_a_server_the_list_says_what_one_is_and_offers_every_provider(st
         ("partial", "Partial", "See 2 refused values"),
         ("failed", "Failed", "Mend it, then test the connection"),
         ("held", "Held", "Decide"),
-        ("running", "Running", "Wait for it to end"),
+        ("running", "Died", "Try again"),
+        ("waiting", "Not begun", "Try again"),
     ],
 )
 def test_the_list_says_the_state_of_the_last_collection_and_the_next_step(staff, status, word, step):
@@ -176,7 +181,7 @@ def test_the_list_says_the_state_of_the_last_collection_and_the_next_step(staff,
     a_record(server, status=status, rejected=2)
     a_record(server, status="complete", tenant_key="alice")
     shown = page(staff, "staff_servers")
-    assert f"</svg>{word}</span>" in shown
+    assert f"</svg>{word}</span>" in shown.replace("</svg> ", "</svg>").replace(" </span>", "</span>")
     assert step in shown
 
 
@@ -186,7 +191,7 @@ def test_never_collected_zero_tenants_and_inactive_are_different_words(staff):
     a_server("off", is_active=False)
     shown = page(staff, "staff_servers")
     assert "1 of 3 needs a person." in shown
-    assert [word for word in ("Never collected", "Inactive", "none yet") if word not in shown] == []
+    assert [word for word in ("Never collected", "Inactive", "Healthy", "none yet") if word not in shown] == []
     assert 'data-label="Tenants"> 0 </td>' in shown
 
 
@@ -411,7 +416,7 @@ def test_nobody_makes_the_page_build_more_rows_than_it_allows(staff):
 @pytest.mark.parametrize(
     ("changes", "column", "said"),
     [
-        ({"expression": ""}, "expression", "This field is required."),
+        ({"system_name": ""}, "system_name", "This field is required."),
         ({"type": "hourly"}, "type", "Select a valid choice."),
         ({"system_name": "x" * 101}, "system_name", "at most 100 characters"),
         ({"display_name": "x" * 201}, "display_name", "at most 200 characters"),
@@ -424,7 +429,9 @@ def test_what_is_wrong_with_a_row_is_said_in_it(staff, changes, column, said):
     assert not Server.objects.exists()
 
 
-@pytest.mark.parametrize("changes", [{"system_name": "Not A Name"}, {"scale": "many"}, {"label": "a-b"}])
+@pytest.mark.parametrize(
+    "changes", [{"system_name": "Not A Name"}, {"scale": "many"}, {"label": "a-b"}, {"expression": ""}]
+)
 def test_a_row_that_the_provider_cannot_use_is_refused_as_a_whole(staff, changes):
     shown = pressed(
         staff, "staff_server_new", "prometheus", **a_prometheus_form(ROW, {**ROW, "system_name": "other", **changes})
@@ -464,61 +471,121 @@ def test_a_metric_may_change_while_no_other_server_has_it(staff):
 # ---- one server
 
 
-def test_a_server_shows_its_metrics_and_which_of_them_came(staff):
+def test_a_server_says_when_each_of_its_metrics_last_came(staff):
     server = a_server()
-    collected(server, "2026-11-19 06:00", tenant_says("alice", disk=GB))
+    long_ago = timezone.now() - timedelta(days=3)
+    collected(server, f"{long_ago:%Y-%m-%d %H:%M}", tenant_says("alice", disk=GB, mailboxes=3))
+    collected(server, f"{timezone.now():%Y-%m-%d %H:%M}", tenant_says("alice", disk=GB))
+    collected(server, f"{timezone.now():%Y-%m-%d %H:%M}", tenant_says("alice", emails=1), tenant="alice")
     with panel():
+        fresh = {one.metric.system_name: one for one in health.freshness(server, timezone.now())}
         shown = page(staff, "staff_server", server.pk)
+    assert {name: (one.came_at is not None, one.is_stale) for name, one in fresh.items()} == {
+        "disk": (True, False),
+        "mailboxes": (True, True),
+        "emails": (False, False),
+        "traffic": (False, False),
+        "rows": (False, False),
+    }
     assert "GB, 1,000³ bytes" in shown
-    assert shown.count("Present") == 1
-    assert shown.count("Absent") == 4
+    assert "3 days old" in shown
+    assert shown.count("Never</span>") == 3
+
+
+def test_a_server_says_what_a_tenant_is_and_what_resets_when(staff):
+    server = a_server()
+    with patch.object(Panel, "resets", "Bandwidth begins anew on the 1st <UTC>."):
+        shown = page(staff, "staff_server", server.pk)
+    assert "which is a user name" in shown
+    assert "Bandwidth begins anew on the 1st &lt;UTC&gt;." in shown
 
 
 def test_collecting_now_stores_values_and_says_how_many(staff):
     server = a_server()
     with panel(says(tenant_says("alice", disk=GB, mailboxes=0))):
         shown = pressed(staff, "staff_server_collect", server.pk)
-    assert "Collected 2 values of 1 tenant." in shown
-    assert Collection.objects.get(period_start=None).status == "complete"
+    record = Collection.objects.get(period_start=None)
+    assert (record.status, record.asked_by.email) == ("complete", "ines@staff.test")
+    assert f"Collection no. {record.pk}" in shown
     assert "1 new" in shown
+    assert "asked for by ines@staff.test" in shown
 
 
-def test_a_collection_that_failed_says_why_in_its_words(staff):
+def test_a_collection_that_failed_says_why_in_its_words_and_can_be_tried_again(staff):
     def fails(*_: Any) -> Iterator[TenantUsage]:
         raise ProviderError("panel.test does not answer <b>at all</b>.")
 
     server = a_server()
     with panel(fails):
         shown = pressed(staff, "staff_server_collect", server.pk)
-    assert "The collection failed. Nothing of it was stored. panel.test does not answer &lt;b&gt;at all" in shown
+    assert "Failed: nothing of it was stored" in shown
+    assert "panel.test does not answer &lt;b&gt;at all" in shown
     assert "<b>at all" not in shown
-    assert "It has no values yet." in shown
+    assert "Try again</button>" in shown
+    shown = page(staff, "staff_server", server.pk)
+    assert "Failing: its last collection failed. It has no values yet." in shown
+    assert "Try again</button>" in shown
 
 
 def test_refused_values_are_counted_and_listed(staff):
-    server = a_server()
     with panel(says(tenant_says("alice", disk=-1, emails=3))):
-        shown = pressed(staff, "staff_server_collect", server.pk)
-    assert "Collected 1 value of 1 tenant, but not all. 1 refused." in shown
-    assert "-1 is negative" in page(staff, "staff_collection", Collection.objects.get(period_start=None).pk)
+        shown = pressed(staff, "staff_server_collect", a_server().pk)
+    assert "Partial: some values were refused" in shown
+    assert "-1 is negative" in shown
 
 
-def test_a_held_collection_is_explained_and_accepted_on_purpose(staff):
+def test_a_server_says_how_it_does_in_a_sentence(staff):
     server = a_server()
-    collected(server, "2026-11-18 06:00", *[tenant_says(f"user{number}", disk=GB) for number in range(10)])
-    answer = says(tenant_says("user0", disk=2 * GB))
-    with panel(answer):
-        shown = pressed(staff, "staff_server_collect", server.pk)
-    assert "9 of 10 tenants would vanish." in shown
-    assert "Collect again and accept" in shown
-    held = Collection.objects.first()
-    assert "Collect again and accept" in page(staff, "staff_collection", held.pk)
-    with panel(answer):
-        shown = pressed(staff, "staff_server_collect", server.pk, accept="1")
-    assert "Collected 1 value of 1 tenant." in shown
-    assert "would vanish" not in shown
-    assert server.tenants.filter(missing_since=None).count() == 1
-    assert "Collect again and accept" not in page(staff, "staff_collection", held.pk)
+    assert "Never collected: nothing is known of it yet." in page(staff, "staff_server", server.pk)
+    for number in range(3):
+        collected(server, f"{timezone.now():%Y-%m-%d} 00:0{number}", tenant_says("alice", disk=GB))
+    shown = page(staff, "staff_server", server.pk)
+    assert "Healthy. Its values are" in shown
+    assert "and 3 of its last 3 collections were stored." in shown
+    for _ in range(2):
+        a_record(server, status="failed", error="No answer.")
+    assert "Failing: its last 2 collections failed. Its values are" in page(staff, "staff_server", server.pk)
+
+
+def test_the_trend_of_the_last_stored_collections_is_a_line_and_a_table(staff):
+    server = a_server()
+    for number in range(70):
+        a_record(server, tenants=number, values_seen=2 * number)
+    a_record(server, status="failed", error="No answer.")
+    a_record(server, period_start=at("2026-11-01 00:00"), period_end=at("2026-11-02 00:00"), tenants=9999)
+    tenants, values, seconds = health.trend([one for one in health.recent(server) if one.is_stored])
+    assert tenants.sentence == "Tenants: 69 in the last collection, between 11 and 69 before."
+    assert (values.last, seconds.last) == ("138", "0.0 s")
+    points = [tuple(map(float, point.split(","))) for point in tenants.points.split()]
+    assert (len(points), points[0][0], points[-1]) == (59, 0, (1000, 0))
+    shown = page(staff, "staff_server", server.pk)
+    assert shown.count("<polyline") == 3
+    assert "The same as a table" in shown
+    assert "style=" not in shown
+    assert "9,999" not in shown.split("Last collections")[0]
+
+
+def test_one_collection_is_no_trend(staff):
+    server = a_server()
+    a_record(server)
+    assert "<polyline" not in page(staff, "staff_server", server.pk)
+
+
+def test_errors_of_the_last_days_are_listed_once_each(staff):
+    server, now = a_server(), timezone.now()
+    for hours, error in [(24 * 8, "Long gone."), (9, "No answer."), (5, "Wrong token."), (1, "No answer.")]:
+        when = now - timedelta(hours=hours)
+        a_record(server, status="failed", error=error, as_of=when, started_at=when)
+    a_record(a_server("other"), status="failed", error="Elsewhere.", started_at=now)
+    found = [(one["error"], one["times"]) for one in health.errors(server, now)]
+    assert found == [("No answer.", 2), ("Wrong token.", 1)]
+    assert "Long gone." not in page(staff, "staff_server", server.pk).split("Last collections")[0]
+
+
+def test_the_last_collection_says_what_it_cost(staff):
+    server = a_server(collected_at=timezone.now())
+    a_record(server, calls=3, bytes=1_234_567)
+    assert "complete: 3 calls, 1.2 MB, 0.0 s" in page(staff, "staff_server", server.pk)
 
 
 @contextmanager
@@ -535,8 +602,17 @@ def test_collecting_a_server_that_is_being_collected_says_so(staff):
     server = a_server()
     with running(server):
         shown = pressed(staff, "staff_server_collect", server.pk)
-    assert "A collection of panel-01 is running." in shown
-    assert not Collection.objects.exists()
+    assert "Another collection of panel-01 was running, so this one was not begun." in shown
+
+
+def test_a_collection_that_is_running_is_followed_and_not_asked_for_again(staff):
+    server, now = a_server(), timezone.now()
+    record = a_record(server, status="running", started_at=now, as_of=now, seen_so_far=12_000)
+    with running(server):
+        shown = pressed(staff, "staff_server_collect", server.pk)
+    assert "12,000" in shown
+    assert 'data-live="1"' in shown
+    assert Collection.objects.get() == record
 
 
 def test_an_inactive_server_is_not_collected(staff):
@@ -638,7 +714,7 @@ def test_pages_take_the_same_number_of_queries_however_much_there_is(staff):
                 a_record(another, status="failed")
                 a_record(another, metrics=[1, 2])
                 a_record(server, tenants=number, status="partial")
-    assert max(counts.values()) <= 7
+    assert max(counts.values()) <= 12
 
 
 # ---- Django's admin
