@@ -10,9 +10,9 @@ from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import BracketPrice, Override
-from invoicing import termination, verification
+from invoicing import chain, termination, verification
 from invoicing.billing import create_invoices
-from invoicing.models import Claim, Invoice, Line, Series
+from invoicing.models import Claim, Invoice, Line, Series, Statement
 from tests.builders import (
     DISK,
     EMAILS,
@@ -33,6 +33,7 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.invoicing import documents
 
 pytestmark = pytest.mark.django_db
 
@@ -87,7 +88,9 @@ def by_force():
         cursor.execute("SET LOCAL session_replication_role = origin")
 
 
-@pytest.mark.parametrize("table", ["invoicing_invoice", "invoicing_line", "invoicing_billedperiod"])
+@pytest.mark.parametrize(
+    "table", ["invoicing_invoice", "invoicing_line", "invoicing_billedperiod", "invoicing_statement"]
+)
 @pytest.mark.parametrize("statement", ["UPDATE {} SET id = id", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_the_database_refuses_to_change_what_is_issued(billed, table, statement):
     with connection.cursor() as cursor:
@@ -100,6 +103,18 @@ def test_the_database_refuses_to_change_what_is_issued(billed, table, statement)
 
 def test_what_was_issued_verifies(billed):
     assert findings() == []
+
+
+def test_prices_are_kept_once_for_all_lines_that_state_the_same(billed):
+    lines = list(Line.objects.filter(setting__isnull=False))
+    stated = {chain.row((line.unit, line.pricing)): line.statement_id for line in lines}
+    assert len(stated) == len(set(stated.values())) == Statement.objects.count()
+    assert len(lines) > 2 * len(stated)
+
+
+def test_what_lines_state_is_read_with_them(billed, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        assert all(line.pricing["version"] for line in Line.objects.all() if line.setting_id)
 
 
 def test_a_final_invoice_verifies_too(billed):
@@ -124,8 +139,13 @@ FORGERIES = {
     "UPDATE invoicing_line SET amount = amount + 0.01 WHERE kind = 'usage'": "rounded once",
     "UPDATE invoicing_line SET exact = exact + 1, amount = amount + 1 WHERE kind = 'usage'": "but its usage costs",
     "UPDATE invoicing_line SET quantity = quantity + 1 WHERE kind = 'usage'": "of its periods",
+    "UPDATE invoicing_statement SET pricing = jsonb_set(pricing, '{version}', '7')": "that lines state were changed",
+    "UPDATE invoicing_statement SET unit = jsonb_set(unit, '{singular}', '\"gift\"')": "that lines state were changed",
+    "UPDATE invoicing_line SET statement_id = NULL WHERE position = 2": "nothing says by what unit and prices",
+    "DELETE FROM invoicing_statement": "have a statement_id that leads nowhere",
     "UPDATE invoicing_line SET steps = '[]' WHERE kind = 'usage'": "its steps are not those of its charge",
-    "UPDATE invoicing_line SET levels = jsonb_set(levels, '{0,1}', '\"999999999999\"') WHERE levels IS NOT NULL": (
+    "UPDATE invoicing_line SET levels = jsonb_set(levels::jsonb, '{0,1}', '\"999999999999\"')"
+    " WHERE levels IS NOT NULL": (
         "the quantity is not what its days come to"
     ),
     "UPDATE invoicing_billedperiod SET value = value + 1000000000": "but its usage costs",
@@ -163,6 +183,17 @@ def test_a_document_taken_away_leaves_a_gap_and_breaks_the_chain(billed):
     found = findings()
     assert "2026-00004: the series goes on with 2026-00003: a number is missing" in found
     assert any(finding.startswith("2026-00004") and "the chain breaks" in finding for finding in found)
+
+
+def test_numbers_go_on_after_99999():
+    client = a_client()
+    for number in (99_999, 100_000, 100_001):
+        documents.issued(
+            client, documents.fee(a_service(a_product(f"product {number}"), client)), number=f"2026-{number}"
+        )
+    Series.objects.update(next_number=100_002)
+    found = [finding for finding in findings() if "number" in finding]
+    assert found == ["2026-99999: the series goes on with 2026-00001: a number is missing"]
 
 
 def test_a_price_changed_under_an_issued_line_is_found(billed):

@@ -9,8 +9,9 @@ from django.db.models import ProtectedError, Sum
 from catalog.metric_billing import add_version
 from catalog.models import BracketPrice
 from catalog.sheet import Sheet
-from invoicing import billing, statistics
+from invoicing import billing, chain, statistics
 from invoicing.billing import create_invoices
+from invoicing.changing import change
 from invoicing.models import Invoice, Line, Parked
 from tests.builders import (
     DISK,
@@ -57,9 +58,10 @@ def usage_lines():
 
 
 def said_of(lines):
-    """All that lines say of their charge."""
+    """All that lines say of their charge, as it is written for the chain."""
     return [
-        (line.title, line.detail, line.quantity, line.exact, line.amount, line.pricing, line.steps) for line in lines
+        chain.row((line.title, line.detail, line.quantity, line.exact, line.amount, line.pricing, line.steps))
+        for line in lines
     ]
 
 
@@ -162,14 +164,14 @@ def test_a_price_that_is_changed_during_a_run_is_for_the_next(server, product, m
     for number in range(2):
         a_service(product, client=a_client(f"Client {number}"), tenant=a_tenant(server, f"t{number}"))
     collected(server, "2026-11-01 06:00", *(tenant_says(f"t{number}", mailboxes=5) for number in range(2)))
-    bill_batch, saved = billing._bill_batch, []
+    bill_batch, saved = billing.bill_batch, []
 
-    def edited_between(*arguments):
-        done = bill_batch(*arguments)
+    def edited_between(*arguments, **rest):
+        done = bill_batch(*arguments, **rest)
         saved.append(another_version(setting, "3")) if not saved else None
         return done
 
-    monkeypatch.setattr(billing, "_bill_batch", edited_between)
+    monkeypatch.setattr(billing, "bill_batch", edited_between)
     monkeypatch.setattr(billing, "BATCH", 1)
     bill()
     assert len(saved) == 1
@@ -270,33 +272,39 @@ def test_an_invoice_does_not_depend_on_the_decimal_context(server, product):
 # I13, I14, I16, I19, I32
 
 
-def test_what_is_unbilled_when_a_product_changes_is_priced_by_the_new_one(server, product):
-    """I13: there is no boundary within what one invoice bills. To draw one, terminate and order anew."""
-    priced(a_setting(product, MAILBOXES), ("0", "2"))
+def test_what_is_unbilled_when_a_product_changes_is_priced_by_the_old_one(server, product):
+    """I13: the change is a boundary, at which the old product is billed to date."""
+    for declared in (MAILBOXES, TRAFFIC):
+        priced(a_setting(product, declared), ("0", "2"), notation="above")
     other = a_product("Bigger")
-    priced(a_setting(other, MAILBOXES), ("0", "3"))
+    for declared in (MAILBOXES, TRAFFIC):
+        priced(a_setting(other, declared), ("0", "3"), notation="above")
     service = a_service(product, tenant=a_tenant(server))
-    collected(server, "2026-11-01 06:00", tenant_says("alice", mailboxes=5))
-    service.product = other
-    service.save()
+    collected(server, "2026-10-31 12:00", tenant_says("alice", traffic=7 * GB))
+    with panel(says(tenant_says("alice", mailboxes=5, traffic=1 * GB))):
+        change(service=service, at=at("2026-11-01 06:00"), product=other)
     bill()
-    assert [line.amount for line in usage_lines()] == [15]
+    assert sorted(line.amount for line in usage_lines()) == [10, 14 + 2]
+    collected(server, "2026-11-30 12:00", tenant_says("alice", traffic=4 * GB))
+    collected(server, "2026-12-01 06:00", tenant_says("alice", mailboxes=5, traffic=0))
+    bill("2026-12-01")
+    assert sorted(line.amount for line in usage_lines()) == [9, 10, 15, 14 + 2]
 
 
 def test_a_service_that_moved_to_another_tenant_is_billed_for_no_period_twice(server, product):
-    """I14"""
+    """I14: nor is a period of the tenant before left out."""
     priced(a_setting(product, EMAILS), ("0", "1"), scheme="per_unit")
     service = a_service(product, tenant=a_tenant(server))
     collected(server, "2026-10-31 12:00", tenant_says("alice", emails=5))
     collected(server, "2026-11-01 06:00", tenant_says("alice", emails=0))
     bill()
     service.refresh_from_db()
-    service.tenant = a_tenant(server, "moved")
-    service.save()
-    collected(server, "2026-11-30 12:00", tenant_says("moved", emails=7))
-    collected(server, "2026-12-01 06:00", tenant_says("moved", emails=0))
+    with panel(says(tenant_says("alice", emails=2))):
+        change(service=service, at=at("2026-11-16 12:00"), tenant=a_tenant(server, "moved"))
+    collected(server, "2026-11-30 12:00", tenant_says("moved", emails=7), tenant_says("alice", emails=50))
+    collected(server, "2026-12-01 06:00", tenant_says("moved", emails=0), tenant_says("alice", emails=0))
     bill("2026-12-01")
-    assert [line.amount for line in usage_lines()] == [5, 7]
+    assert [line.amount for line in usage_lines()] == [5, 2, 7]
 
 
 def test_days_without_a_value_count_as_nothing_and_the_others_are_summed(server, product):

@@ -355,7 +355,9 @@ def test_the_invoice_shows_the_days_of_an_aggregated_level(server, sara, client)
     words = proof_of(client, sara, line)
     assert line.amount == 9
     assert "The highest of the 3 days that were measured." in words
-    assert "29 October 2026 3 GB 30 October 2026 9 GB 31 October 2026 4 GB" in words
+    assert "1 October 2026 to 1 November 2026 9 GB 3 days" in words
+    days = see(client, sara, "portal_line", line.invoice_id, line.pk)
+    assert "29 October 2026 3 GB 30 October 2026 9 GB 31 October 2026 4 GB" in days
 
 
 def test_the_invoice_says_when_its_own_day_decided_the_price(server, sara, client):

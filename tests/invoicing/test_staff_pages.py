@@ -12,7 +12,7 @@ from catalog.models import Service
 from invoicing import usage_invoicing
 from invoicing.billing import create_invoices
 from invoicing.models import Invoice, InvoicingSpan
-from metering.models import Collection
+from metering.models import Collection, Server
 from metering.providers.base import ProviderError
 from tests.builders import (
     DISK,
@@ -35,10 +35,21 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.metering.pushed import METRICS, a_push_server, pushed
 
 pytestmark = pytest.mark.django_db
 
-LISTS = ["staff_home", "staff_runs", "staff_invoices", "staff_services", "staff_missing_prices", "staff_unbilled"]
+MAIL = {"system_name": "relayed", "display_name": "Mails relayed"}
+LISTS = [
+    "staff_home",
+    "staff_runs",
+    "staff_preview",
+    "staff_differences",
+    "staff_invoices",
+    "staff_services",
+    "staff_missing_prices",
+    "staff_unbilled",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +103,29 @@ def test_a_metric_that_its_provider_no_longer_declares_keeps_its_history(ines, s
     assert "Mailboxes" in see(ines, "staff_service", service.public_id)
 
 
+def test_metric_statistics_leave_out_what_only_other_servers_declare(ines):
+    """Where metrics are part of a server's settings, another server's are not this service's."""
+    product = a_product("API", provider="push")
+    own, other = a_push_server("shop"), a_push_server("mail", settings={"metrics": [{**METRICS[1], **MAIL}]})
+    shown = see(ines, "staff_service", a_service(product, tenant=a_tenant(own)).public_id)
+    assert "Bandwidth" in shown
+    assert "Mails relayed" not in shown
+    assert "Refresh now" not in shown  # a server that is never asked
+    shown = see(ines, "staff_service", a_service(product, tenant=a_tenant(other)).public_id)
+    assert "Mails relayed" in shown
+    assert "Bandwidth" not in shown
+
+
+def test_metric_statistics_keep_what_is_billed_or_was_brought_and_is_declared_no_more(ines):
+    product, server = a_product("API", provider="push"), a_push_server()
+    pushed(server, {"tenant": "alice", "metric": "disk", "value": 2}, when="2026-11-19 06:00")
+    Server.objects.update(settings={"metrics": METRICS[1:]})
+    a_setting(product, EMAILS)  # of no server of its kind
+    shown = see(ines, "staff_service", a_service(product, tenant=server.tenants.get()).public_id)
+    assert "Disk space" in shown
+    assert shown.count("Emails sent") > 0
+
+
 def test_refresh_now_asks_for_this_tenant_alone(ines, service):
     """Statement 18."""
     shown = post(ines, "staff_service_refresh", service.public_id, said=[tenant_says("alice", mailboxes=26)])
@@ -115,18 +149,19 @@ def test_refresh_now_says_why_the_server_could_not_be_asked(ines, service):
 def test_terminating_says_first_what_would_be_billed_and_then_does_it(ines, service):
     assert "25 mailboxes: 9 at $2.00" in see(ines, "staff_service_terminate", service.public_id)
     assert Service.objects.get().status == "active"
-    shown = post(ines, "staff_service_terminate", service.public_id, said=[tenant_says("alice", mailboxes=20)])
-    assert "is terminated. Its last invoice is 2026-00001." in shown
+    said = [tenant_says("alice", mailboxes=20)]
+    shown = post(ines, "staff_service_terminate", service.public_id, said=said, when_down="last_values")
+    assert "is terminated. Its last invoice is 2026-00001, $28.50." in shown
     assert str(Invoice.objects.get().total) == "28.5000"
 
 
 def test_a_dry_run_shows_what_would_be_billed_and_the_run_does_just_that(ines):
     a_service(a_product(), a_client(), anchor="2026-10-19")
-    shown = post(ines, "staff_runs", preview="")
-    assert "Nothing was written." in shown
+    shown = post(ines, "staff_preview")
+    assert "Nothing has been issued." in shown
     assert "$24.00" in shown
     assert not Invoice.objects.exists()
-    assert "1 invoices issued for 1 terms; 0 parked." in post(ines, "staff_runs", bill="")
+    assert "for 1 term" in post(ines, "staff_runs", bill="")
     assert Invoice.objects.get().total == 24
 
 
@@ -154,7 +189,7 @@ def test_what_needs_a_person_is_on_the_first_page(ines, service):
     post(ines, "staff_runs", bill="")
     shown = see(ines, "staff_home")
     assert "4 things need a person today" in shown
-    assert "Server dead failed" in shown
+    assert "Server dead has never brought anything" in shown
     assert "1 service cannot be billed" in shown
     assert "2 prices are missing" in shown
     assert "1 tenant uses resources that nobody is billed for" in shown

@@ -1,0 +1,130 @@
+"""Invoices that are made some days before their term: what is used in those days waits, and is billed once."""
+
+from datetime import date
+
+import pytest
+
+from catalog.models import Service
+from invoicing.billing import create_invoices
+from invoicing.models import Deferral, Invoice
+from invoicing.termination import terminate
+from tests.builders import (
+    EMAILS,
+    GB,
+    MAILBOXES,
+    TRAFFIC,
+    a_product,
+    a_server,
+    a_service,
+    a_setting,
+    a_tenant,
+    at,
+    collected,
+    panel,
+    priced,
+    says,
+    tenant_says,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def server():
+    return a_server()
+
+
+@pytest.fixture
+def service(server):
+    """Invoiced seven days ahead: the term of November on 25 October."""
+    product = a_product()
+    product.invoice_days_ahead = 7
+    product.save()
+    for declared in (EMAILS, TRAFFIC, MAILBOXES):
+        priced(a_setting(product, declared), ("0", "1"), notation="above")
+    return a_service(product, tenant=a_tenant(server))
+
+
+def used(server, *days, month="2026-10", **values):
+    for day in days:
+        collected(server, f"{month}-{day:02} 20:00", tenant_says("alice", **values))
+
+
+def bill(on):
+    with panel(says()):
+        return create_invoices(on=date.fromisoformat(on), at=at(f"{on} 07:00"))
+
+
+def usage(on):
+    lines = Invoice.objects.get(issued_on=on).lines.filter(kind="usage").order_by("position")
+    return [(line.setting.metric.system_name, line.quantity) for line in lines]
+
+
+def test_the_invoice_is_made_so_many_days_before_its_term_and_not_sooner(server, service):
+    bill("2026-10-24")
+    assert not Invoice.objects.exists()
+    bill("2026-10-25")
+    invoice = Invoice.objects.get()
+    line = invoice.lines.get(kind="recurring")
+    assert (line.start, line.end) == (date(2026, 11, 1), date(2026, 12, 1))
+    bill("2026-10-31")
+    bill("2026-11-01")
+    assert Invoice.objects.count() == 1
+    assert Service.objects.get().next_due_on == date(2026, 12, 1)
+
+
+def test_what_is_used_in_those_days_is_on_the_next_invoice_exactly_once(server, service):
+    used(server, 10, 24, emails=5)
+    collected(server, "2026-10-25 06:00", tenant_says("alice", emails=1))
+    bill("2026-10-25")
+    assert usage("2026-10-25") == [("emails", 10)]
+    used(server, 25, 31, emails=3, traffic=7 * GB)
+    collected(server, "2026-11-01 06:00", tenant_says("alice", emails=0, traffic=0))
+    used(server, 5, month="2026-11", emails=4)
+    collected(server, "2026-11-24 06:00", tenant_says("alice", emails=0))
+    bill("2026-11-24")
+    assert usage("2026-11-24") == [("traffic", 7), ("emails", 3 + 3 + 4)]
+    collected(server, "2026-12-01 06:00", tenant_says("alice", emails=0, traffic=0))
+    collected(server, "2026-12-25 06:00", tenant_says("alice", emails=0, traffic=0))
+    bill("2026-12-25")
+    assert sum(quantity for _, quantity in usage("2026-12-25")) == 0
+
+
+def test_the_level_of_a_term_waits_for_the_invoice_after_its_end(server, service):
+    used(server, 20, mailboxes=4)
+    bill("2026-10-25")
+    [waits] = Deferral.objects.filter(setting__metric__system_name="mailboxes")
+    assert (waits.start, waits.end) == (date(2026, 10, 1), date(2026, 11, 1))
+    assert waits.reason == "the term runs until 2026-11-01, and its invoice is made ahead"
+    collected(server, "2026-11-01 06:00", tenant_says("alice", mailboxes=6))
+    collected(server, "2026-11-24 06:00", tenant_says("alice", mailboxes=9))
+    bill("2026-11-24")
+    assert usage("2026-11-24") == [("mailboxes", 6)]
+    collected(server, "2026-12-01 06:00", tenant_says("alice", mailboxes=11))
+    bill("2026-12-25")
+    assert ("mailboxes", 11) in usage("2026-12-25")
+    assert [waits.start for waits in Deferral.objects.filter(setting__metric__system_name="mailboxes")] == [
+        date(2026, 12, 1)
+    ]
+
+
+def test_a_service_that_ends_in_those_days_is_billed_to_date_once(server, service):
+    used(server, 20, emails=5, mailboxes=4)
+    collected(server, "2026-10-25 06:00", tenant_says("alice", emails=1))
+    bill("2026-10-25")
+    used(server, 26, emails=2)
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", emails=3, traffic=2 * GB, mailboxes=5))):
+        ended = terminate(service=service, on=date(2026, 10, 28), at=at("2026-10-28 12:00"))
+    lines = [(line.setting.metric.system_name, line.quantity) for line in ended.invoice.lines.order_by("position")]
+    assert lines == [("traffic", 2), ("emails", 1 + 2 + 3), ("mailboxes", 5)]
+    assert not Deferral.objects.exists()
+
+
+def test_without_days_ahead_it_is_made_on_the_first_day_of_the_term(server, service):
+    service.product.invoice_days_ahead = 0
+    service.product.save()
+    bill("2026-10-31")
+    assert not Invoice.objects.exists()
+    bill("2026-11-01")
+    assert Invoice.objects.count() == 1
