@@ -73,6 +73,18 @@ def test_each_service_pays_what_its_level_of_today_costs_now_and_then(staff, pro
     ]
     [total] = found.totals
     assert (total.services, total.more, total.less, total.same, total.difference) == (2, 2, 0, 0, 11)
+    assert found.unmeasured == 0
+
+
+def test_services_without_a_value_are_said_to_be_in_no_sum(staff, product, server):
+    priced(a_setting(product, MAILBOXES), ("0", "1"))
+    for key in ("alice", "bob"):
+        a_service(product, a_client(key), a_tenant(server, key), anchor="2026-10-07")
+    collected(server, "2026-11-19 06:00", tenant_says("alice", mailboxes=25))
+    found = whom(staff, product)
+    assert (found.services, found.unmeasured) == (2, 1)
+    page = text_of(staff.post(address(product, MAILBOXES), typed(preview="")))
+    assert "1 service is not counted: nothing was measured for it today." in page
 
 
 def test_a_metric_that_adds_up_counts_the_last_month(staff, product, server):

@@ -235,7 +235,7 @@ def test_a_service_is_ordered_where_every_price_is_there(ines, product):
 
 
 def test_a_service_cannot_move_to_a_client_product_or_cycle_without_a_price(ines, product):
-    service = a_service(product, next_term=0)
+    service = a_service(product, next_term=0, anchor="2026-12-01")
     other = a_product("Other", currency="EUR")
     ProductPrice.objects.filter(product=product, cycle="annually").delete()
     for values, words in (

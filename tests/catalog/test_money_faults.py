@@ -11,6 +11,7 @@ from babel.numbers import list_currencies
 from django.contrib import admin
 from django.db import IntegrityError, connection, transaction
 from django.urls import reverse
+from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,9 +34,11 @@ from tests.builders import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Where lines are drawn: places on paper are no money.
+DRAWING = {"chart.py", "usage_charts.py"}
 EXACT_MODULES = [
     *(ROOT / "catalog" / f"{name}.py" for name in ("pricing", "aggregation", "money", "quote", "sheet")),
-    *(path for path in (ROOT / "invoicing").rglob("*.py") if "migrations" not in path.parts),
+    *(path for path in (ROOT / "invoicing").rglob("*.py") if not {"migrations", *DRAWING} & set(path.parts)),
 ]
 EXAMPLE = (Bracket(Decimal(0), Decimal(2)), Bracket(Decimal(10), Decimal(1)), Bracket(Decimal(20), Decimal("0.50")))
 
@@ -359,6 +362,11 @@ def test_money_is_shown_in_one_way(written, shown):
 HOSTILE = Context(prec=3, rounding=ROUND_UP, Emin=-3, Emax=3, capitals=0)
 
 
+def in_german(write, *values):
+    with override("de"):
+        return write(*values)
+
+
 def test_nothing_that_is_reckoned_or_said_depends_on_the_decimal_context():
     """M20"""
 
@@ -378,9 +386,9 @@ def test_nothing_that_is_reckoned_or_said_depends_on_the_decimal_context():
             round_amount(charge.amount, "BHD"),
             write(charge.amount, "USD"),
             write(charge.amount.copy_negate(), "USD"),
-            write(charge.amount, "EUR", locale="de"),
+            in_german(write, charge.amount, "EUR"),
             write_price(one.brackets[0].unit_price, "USD"),
-            DATABASES.write(D(54321), locale="de"),
+            in_german(DATABASES.write, D(54321)),
             price_sentence(one, DATABASES, "USD"),
             charge_sentence(one, charge, DATABASES, "USD"),
             ranges(one, DATABASES),
@@ -421,5 +429,6 @@ def test_every_test_that_the_guide_of_faults_names_is_there():
     numbers = set(re.findall(r"^\| ([A-Z]\d+) \|", guide, re.MULTILINE))
     assert numbers >= {
         *(f"M{number}" for number in range(1, 22)),
+        *(f"P{number}" for number in range(1, 36)),
         *(f"I{number}" for number in (*range(11, 17), 19, 32)),
     }

@@ -366,9 +366,9 @@ def test_there_is_room_for_a_hundred_brackets(staff, product):
 
 def test_enter_in_a_field_neither_removes_a_bracket_nor_saves(staff, product):
     """A browser presses the first button of the form."""
-    form = re.search(r'<form method="post" id="pricing".*?</form>', staff.get(address(product)).content.decode(), re.S)[
-        0
-    ]
+    form = re.search(
+        r'<form method="post"\s+id="pricing".*?</form>', staff.get(address(product)).content.decode(), re.S
+    )[0]
     assert 'name="preview"' in re.search(r"<button[^>]*>", form)[0]
 
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.quote import MAX_LENGTH, answer
+from catalog.pricing import Scheme, rate
+from catalog.quote import MAX_LENGTH, answer, step_json, step_text
+from tests.catalog.pricings import FEWER, pricings, quantities
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = json.loads((ROOT / "tests/conformance/pricing.json").read_text())
@@ -153,3 +155,10 @@ def test_a_discount_is_taken_off_after_minimum_and_maximum(quantity, discount, a
 def test_without_a_discount_there_is_no_step_of_it():
     line = {"brackets": [{"unit_price": "1"}], "quantity": "3"}
     assert answer(json.dumps({**line, "discount": "0"})) == answer(json.dumps(line))
+
+
+@FEWER
+@given(pricings(schemes=tuple(Scheme)), quantities)
+def test_steps_are_written_just_as_their_json(one, quantity):
+    for step in rate(one, quantity).steps:
+        assert step_text(step) == json.dumps(step_json(step), sort_keys=True, separators=(",", ":"))
