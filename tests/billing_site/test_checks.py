@@ -5,6 +5,8 @@ from django.test import override_settings
 
 from billing_site import checks
 
+CONSOLE = "django.core.mail.backends.console.EmailBackend"
+
 
 def test_what_is_right_is_not_mentioned():
     assert [*checks.field_keys(), *checks.currency(), *checks.queue()] == []
@@ -18,6 +20,8 @@ def test_what_is_right_is_not_mentioned():
         ({"Q_CLUSTER": {"timeout": 60, "retry": 60}}, checks.queue, "tallyport.E003"),
         ({"ALLOWED_HOSTS": ["localhost"]}, checks.hosts, "tallyport.E004"),
         ({"SELLER_ADDRESS": ""}, checks.seller, "tallyport.W004"),
+        ({"EMAIL_BACKEND": CONSOLE, "SITE_ADDRESS": "https://a.test"}, checks.mail, "tallyport.W005"),
+        ({"EMAIL_BACKEND": "smtp", "SITE_ADDRESS": "http://localhost:8000"}, checks.mail, "tallyport.W006"),
     ],
 )
 def test_what_is_wrong_is_said_with_a_hint(values, check, found):
