@@ -105,8 +105,11 @@ def test_staff_enable_price_and_refresh_and_the_client_sees_the_metric_and_the_i
     expect(row).to_contain_text("$31.00")
     backdate()
     page.goto(f"{site}/admin/runs/")
-    page.get_by_role("button", name="Create invoices now").click()
-    expect(page.get_by_text("1 invoices issued for 1 terms")).to_be_visible()
+    page.get_by_role("button", name="Dry run").click()
+    expect(page.get_by_text("As it stands, $")).to_be_visible()
+    page.get_by_role("button", name="issue now").click()
+    expect(page.get_by_text("for 1 term")).to_be_visible()
+    expect(page.get_by_text("Done", exact=True)).to_be_visible()
     context.close()
     client_sees(browser, site)
     assert said == []
