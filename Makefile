@@ -5,7 +5,7 @@ PORT ?= 8000
 export PORT
 BIN := .venv/bin
 
-.PHONY: help setup run test check format bench screenshots clean
+.PHONY: help setup run test check format messages bench screenshots clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,19 +32,32 @@ check: setup ## format, lint, types, import contracts, migrations, templates, se
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	DEBUG=1 $(BIN)/python manage.py check
 	$(BIN)/djlint --check --lint --quiet templates
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive billing_site metering catalog invoicing
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive billing_site metering catalog invoicing audit reports
 
 format: setup ## put the code into its format
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/djlint --reformat --quiet templates
 
+messages: setup ## locale/: the texts of the code, and what of them is translated
+	$(BIN)/pybabel --quiet extract -F babel.cfg --ignore-dirs=".*" -k gettext_lazy -k gettext_noop -k ngettext_lazy:1,2 \
+		-k pgettext_lazy:1c,2 -c Translators: --no-location --sort-output --project Tallyport --output locale/django.pot .
+	for language in de fr es; do $(BIN)/pybabel --quiet update --domain django --input-file locale/django.pot \
+		--output-dir locale --locale $$language --init-missing --no-fuzzy-matching --ignore-obsolete; done
+	$(BIN)/pybabel --quiet compile --domain django --directory locale
+
 bench: setup ## ratios to a raw psycopg floor, from one run
 	$(BIN)/python tests/benchmarks/run.py
 	$(BIN)/python tests/benchmarks/billing.py
+	$(BIN)/python tests/benchmarks/over_http.py
+	$(BIN)/python tests/benchmarks/pushing.py
+	$(BIN)/python tests/benchmarks/portal.py
+	$(BIN)/python tests/benchmarks/lists.py
+	$(BIN)/python tests/benchmarks/reports.py
+	$(BIN)/python tests/benchmarks/pdf.py
 
-screenshots: setup ## docs/screenshots, from the demo in a real Chromium
-	$(BIN)/python tests/browser/screenshots.py
+screenshots: setup ## docs/screenshots, from the demo in a real Chromium; ONLY=portal for some
+	ONLY="$(ONLY)" $(BIN)/python tests/browser/screenshots.py
 
 clean:
 	rm -rf .venv staticfiles

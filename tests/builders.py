@@ -43,6 +43,7 @@ class Panel:
 
     title: ClassVar[str] = "Panel"
     tenant_is: ClassVar[str] = "a user name"
+    resets: ClassVar[str] = ""
     fields: ClassVar[tuple[base.Field, ...]] = (base.Field("host", "Host"), base.Field("token", "Token", "secret"))
     can_look_back: ClassVar[bool] = True
     says: ClassVar[Callable[[Connection, Period | None], Iterator[TenantUsage]]]
@@ -223,7 +224,7 @@ def a_service(
         cycle=cycle,
         anchor=first,
         next_term=next_term,
-        next_due_on=term(first, cycle, next_term).start,
+        next_due_on=term(first, Cycle.MONTHLY if values.get("bills_monthly") else cycle, next_term).start,
         status=status,
         **values,
     )
