@@ -374,10 +374,12 @@ def a_tls_server(certificate: str, key: str, tmp_path: Any, received: list[bytes
 
     class Fine(BaseHTTPRequestHandler):
         def handle(self) -> None:
-            with suppress(OSError):
+            first = b""
+            with suppress(OSError):  # who hangs up may leave words of ours unread, which is an error then
                 first = self.rfile.peek(1)
-                if received is not None:
-                    received.append(first)
+            if received is not None:
+                received.append(first)
+            with suppress(OSError):
                 super().handle()
 
         def do_GET(self) -> None:
@@ -450,8 +452,9 @@ def test_another_certificate_than_the_one_with_the_fingerprint_gets_no_byte_of_a
         message = why(lambda: a_client(url, Limits(pause=5), **options).get("/"))
         assert with_colons(a_fingerprint(certificate)).upper() in message
         assert "Compare it on the server itself" in message
-        assert received == [b""]
+        # the server takes one connection after the other, so that the first is over when the second is answered
         assert a_client(url, fingerprint=a_fingerprint(certificate)).get("/") == b"fine"
+        assert received[0] == b""
         assert received[1].startswith(b"GET / HTTP/1.1")
 
 
