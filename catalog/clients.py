@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from catalog.languages import languages
 from catalog.money import is_currency
 from catalog.users import User
+from metering.keys import Key
 
 
 def validate_currency(code: str) -> None:
@@ -120,27 +121,16 @@ class Invitation(models.Model):
         return self.email
 
 
-class ApiKey(models.Model):
-    """What opens the API for a client, to read what it has. The key itself is shown once; its digest is kept.
-
-    `window_started_at` and `window_requests` count the requests of a minute, for the limit on them.
-    """
+class ApiKey(Key):
+    """What opens the API for a client, to read what it has."""
 
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=100, help_text=_("Who has it, such as the accounting system."))
-    begins_with = models.CharField(max_length=12, editable=False)
-    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the key.")
-    created_at = models.DateTimeField()
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     expires_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
     revoked_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    window_started_at = models.DateTimeField(null=True)
-    window_requests = models.PositiveIntegerField(default=0)
 
-    class Meta:
-        ordering: ClassVar = ["-id"]
+    class Meta(Key.Meta):
         constraints: ClassVar = [
             models.CheckConstraint(condition=~Q(name=""), name="api_key_has_a_name"),
             models.UniqueConstraint(

@@ -11,11 +11,11 @@ from ninja import Field, Router, Schema
 from ninja.errors import HttpError
 from ninja.security import HttpBearer
 
-from metering import formats, push_keys, pushing
+from metering import formats, keys, push_keys, pushing
 from metering.collection import Busy
 from metering.formats import FIELDS, Format, TooMany, Unreadable
+from metering.models import PushKey
 from metering.providers.base import ProviderError
-from metering.push_keys import Use
 from metering.pushing import MAX_BYTES, MAX_LINES, Outcome, Result, Status
 
 TYPES = {
@@ -45,7 +45,7 @@ class PushKeyAuth(HttpBearer):
             raise NoKey
         return use
 
-    def authenticate(self, request: HttpRequest, token: str) -> Use | None:
+    def authenticate(self, request: HttpRequest, token: str) -> keys.Use[PushKey] | None:
         return push_keys.use(token, at=timezone.now())
 
 
@@ -181,7 +181,7 @@ def push_usage(request: HttpRequest, dry_run: bool = False) -> HttpResponse:
     stored. A request of a single line that is refused is answered with the status of that line. Nothing is stored
     with any other status; 429 and 503 say when to try again.
     """
-    use: Use = request.auth  # type: ignore[attr-defined]
+    use: keys.Use[PushKey] = request.auth  # type: ignore[attr-defined]
     server = use.key.server
     if use.requests > settings.PUSHES_PER_MINUTE:
         said = f"More than {settings.PUSHES_PER_MINUTE} requests in a minute. Send more lines in each."

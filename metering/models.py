@@ -22,6 +22,7 @@ from django.db.models.functions import Greatest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from metering.keys import Key
 from metering.providers import base
 from metering.providers.secrecy import blotted
 from metering.units import Unit
@@ -433,29 +434,18 @@ class PushKeyQuerySet(models.QuerySet["PushKey"]):
         return self.filter(revoked_at=None)
 
 
-class PushKey(models.Model):
-    """What opens `POST /api/v1/usage` for one server. The key itself is shown once; its digest is kept.
-
-    `window_started_at` and `window_requests` count the requests of a minute, for the limit on them.
-    """
+class PushKey(Key):
+    """What opens `POST /api/v1/usage` for one server."""
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="push_keys")
     name = models.CharField(max_length=100, help_text=_("Who has it, such as shop-01."))
-    begins_with = models.CharField(max_length=12, editable=False)
-    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the key.")
     metrics = ArrayField(models.CharField(max_length=100), default=list, help_text=_("System names; empty for all."))
-    created_at = models.DateTimeField()
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    last_used_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
     revoked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    window_started_at = models.DateTimeField(null=True)
-    window_requests = models.PositiveIntegerField(default=0)
 
     objects = PushKeyQuerySet.as_manager()
 
-    class Meta:
-        ordering: ClassVar = ["-id"]
+    class Meta(Key.Meta):
         constraints: ClassVar = [
             models.CheckConstraint(condition=~Q(name=""), name="push_key_has_a_name"),
             models.UniqueConstraint(

@@ -1,31 +1,15 @@
 """The deeds of push keys: to make one, to revoke it, and to let a request in that shows it."""
 
-import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from hashlib import sha256
-from math import ceil
+from datetime import datetime
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db.models import Prefetch
+from django.db.models import Prefetch, prefetch_related_objects
 
+from metering import keys
 from metering.models import PushKey, Server
 
 PREFIX = "tp_"
-#: What is kept of a key so that people can tell it from others: its beginning.
-SHOWN = len(PREFIX) + 4
-#: The limit on requests holds for each minute of a key, which begins with its first request.
-WINDOW = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A request that showed a usable key: which of its minute it is, and when that minute is over."""
-
-    key: PushKey
-    requests: int
-    seconds_left: int
 
 
 def make(
@@ -35,12 +19,12 @@ def make(
 
     With `metrics` it may push these only, by system name.
     """
-    token = PREFIX + secrets.token_urlsafe(32)
+    token = keys.new_token(PREFIX)
     key = PushKey(
         server=server,
         name=name,
-        begins_with=token[:SHOWN],
-        digest=digest_of(token),
+        begins_with=keys.beginning_of(token),
+        digest=keys.digest_of(token),
         metrics=sorted(metrics),
         created_at=at,
         created_by_id=by.pk if by else None,
@@ -54,38 +38,9 @@ def revoke(*, key: PushKey, by: AbstractBaseUser | None, at: datetime) -> bool:
     return bool(PushKey.objects.usable().filter(pk=key.pk).update(revoked_at=at, revoked_by_id=by.pk if by else None))
 
 
-def use(token: str, *, at: datetime) -> Use | None:
-    """Count a request that shows `token`; None when no usable key is that.
-
-    The key is counted and read by one statement, so that two requests at once are never the same one of a minute. It
-    is found by its digest, so that no comparison takes longer the more of it is right.
-    """
-    values = {"digest": digest_of(token), "at": at, "before": at - WINDOW}
-    counted = PushKey.objects.raw(_COUNTED, values)
-    for key in counted.prefetch_related(Prefetch("server", Server.objects.defer("credentials"))):
-        assert key.window_started_at is not None  # as it was counted
-        return Use(key, key.window_requests, max(1, ceil((key.window_started_at + WINDOW - at).total_seconds())))
-    return None
-
-
-# A window that has not begun is one of a clock that was set back: it locks nobody out.
-_COUNTED = """
-WITH counted AS (
-    UPDATE metering_pushkey SET
-        last_used_at = %(at)s,
-        window_started_at =
-            CASE WHEN window_started_at > %(before)s AND window_started_at <= %(at)s
-                THEN window_started_at ELSE %(at)s END,
-        window_requests =
-            CASE WHEN window_started_at > %(before)s AND window_started_at <= %(at)s
-                THEN window_requests + 1 ELSE 1 END
-    WHERE digest = %(digest)s AND revoked_at IS NULL
-    RETURNING *
-)
-SELECT * FROM counted
-"""
-
-
-def digest_of(token: str) -> str:
-    # A key of 256 random bits cannot be guessed from its digest, so that this may be fast.
-    return sha256(token.encode(errors="surrogateescape")).hexdigest()
+def use(token: str, *, at: datetime) -> keys.Use[PushKey] | None:
+    """Count a request that shows `token`; None when no usable key is that. Its server comes without credentials."""
+    counted = keys.use(PushKey, token, at=at)
+    if counted:
+        prefetch_related_objects([counted.key], Prefetch("server", Server.objects.defer("credentials")))
+    return counted
