@@ -1,6 +1,7 @@
 """Staff pages of the audit log: what happened to money and access, who did it, one entry, and all as a table."""
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -130,11 +131,13 @@ def _chosen(request: HttpRequest) -> tuple[Choice, str]:
     ), problem
 
 
-def _day(text: str) -> Any:
+def _day(text: str) -> date | None:
+    """Read a day of this millennium: at the ends of the calendar there is no midnight in every time zone."""
     try:
-        return parse_date(text)
+        day = parse_date(text)
     except ValueError:
         return None
+    return day if day and 2000 <= day.year < 3000 else None
 
 
 def _things(text: str) -> Iterator[str]:
