@@ -11,10 +11,11 @@ from django.utils.translation import gettext as _
 from catalog.models import MetricSetting, Service, User
 from catalog.terms import number_at
 from invoicing import drafts, unbilled
+from invoicing.billable import Billable, Item, Unbilled
+from invoicing.cuts import Cut
 from invoicing.drafts import DraftLine
 from invoicing.models import BackBilling, BilledPeriod, Deferral
 from invoicing.prices import Catalog
-from invoicing.unbilled import Billable, Cut, Item, Unbilled
 from metering.decimals import exact_sum
 from metering.language import in_digits
 from metering.periods import Period

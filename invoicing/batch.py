@@ -10,8 +10,7 @@ from django.db.models import Model
 
 from catalog.models import Service
 from catalog.writing import Writing
-from invoicing import corrections, drafts, issuing, overage, review, unbilled, unusual
-from invoicing.corrections import Settlement
+from invoicing import corrections, cuts, drafts, issuing, overage, review, unbilled, unusual
 from invoicing.drafts import CannotBill, Draft
 from invoicing.issuing import Document
 from invoicing.models import (
@@ -27,6 +26,7 @@ from invoicing.models import (
     Run,
 )
 from invoicing.prices import Catalog
+from invoicing.settlements import Settlement
 
 LOCK_TIMEOUT, STATEMENT_TIMEOUT = "5s", "60s"
 #: A lock that a dry run has alone, and every batch of a run together with the others: what a dry run has locked until
@@ -93,8 +93,8 @@ def bill_batch(
     settled = corrections.waiting(services) if Difference in has else {}
     charged = overage.waiting(services) if OverageCharge in has else {}
     late = corrections.taken(one for group in settled.values() for one in group)
-    cuts = [unbilled.of_renewal(service, on) for service in services]
-    found = unbilled.find(cuts, catalog.settings, taken=late, spans=catalog.spans, has=has)
+    renewals = [cuts.of_renewal(service, on) for service in services]
+    found = unbilled.find(renewals, catalog.settings, taken=late, spans=catalog.spans, has=has)
     for service in services:
         try:
             more = [
@@ -131,26 +131,26 @@ def _let_through(
     decisions = review.decisions(services) if Decision in has else {}
     last = review.last_totals(services) if settings.APPROVAL_ABOVE_FACTOR is not None else {}
     passed = []
-    for draft in ready:
-        service, due = draft.service, _due(draft.service)
-        decision = decisions.get(service.pk)
-        if decision is not None and decision.verdict == Decision.Verdict.HOLD:
-            batch.held[service.pk] = f"Held: {decision.reason}" if decision.reason else "Held."
-            batch.left.append(draft)
-            continue
-        with Writing("en"):  # as all reasons that are kept, whoever began the run
+    with Writing("en"):  # as all reasons that are kept, whoever began the run
+        for draft in ready:
+            service, due = draft.service, _due(draft.service)
+            decision = decisions.get(service.pk)
+            if decision is not None and decision.verdict == Decision.Verdict.HOLD:
+                batch.held[service.pk] = f"Held: {decision.reason}" if decision.reason else "Held."
+                batch.left.append(draft)
+                continue
             why = (
                 for_approval.get(service.pk)
                 or review.missed_terms(service, on)
                 or review.beyond_bounds(draft, last.get(service.pk))
             )
-        if why and not review.is_approved(decision, due, draft.total):
-            batch.held[service.pk] = batch.unapproved[service.pk] = why
-            batch.left.append(draft)
-        elif on < _issued_from(service):
-            batch.in_grace.append(draft)
-        else:
-            passed.append(draft)
+            if why and not review.is_approved(decision, due, draft.total):
+                batch.held[service.pk] = batch.unapproved[service.pk] = why
+                batch.left.append(draft)
+            elif on < _issued_from(service):
+                batch.in_grace.append(draft)
+            else:
+                passed.append(draft)
     return passed
 
 

@@ -23,8 +23,9 @@ from django.utils import timezone
 
 from catalog.models import Service, User
 from catalog.writing import Writing
-from invoicing import corrections, review, unbilled
+from invoicing import corrections, review
 from invoicing.batch import DRY_RUN, Batch, bill_batch, park, together
+from invoicing.billable import Waiting
 from invoicing.database_errors import TIMEOUTS, TRIES, is_away, is_lost, passes, sqlstate
 from invoicing.drafts import Draft
 from invoicing.issuing import Document
@@ -71,7 +72,7 @@ class Result:
     held: dict[int, str] = field(default_factory=dict)
     left: list[Draft] = field(default_factory=list)
     in_grace: list[Draft] = field(default_factory=list)
-    waiting: list[unbilled.Waiting] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     is_real: bool = True
     amounts: dict[str, Decimal] = field(default_factory=dict)
     notes: list[RunNote] = field(default_factory=list)

@@ -9,11 +9,11 @@ from datetime import date, datetime
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
-from invoicing import billing, corrections, drafts, issuing, overage, unbilled
-from invoicing.corrections import Settlement
+from invoicing import billing, corrections, cuts, drafts, issuing, overage, unbilled
 from invoicing.drafts import Draft
 from invoicing.models import Claim, Deferral, Invoice, Parked
 from invoicing.prices import Catalog
+from invoicing.settlements import Settlement
 from metering import collection
 from metering.periods import local_day
 from metering.providers import base
@@ -61,7 +61,7 @@ def drafted(service: Service, *, on: date, at: datetime) -> tuple[Draft, list[Se
     catalog = Catalog.read([service.product_id])
     settled = corrections.waiting([service]).get(service.pk, [])
     today = local_day(at, service.tenant.server.zone) if service.tenant else on
-    cut = unbilled.of_boundary(service, on, today)
+    cut = cuts.of_boundary(service, on, today)
     found = unbilled.find([cut], catalog.settings, taken=corrections.taken(settled))
     charged = overage.waiting([service])
     more = [*corrections.adjustments(settled), *(line for _, line in charged.get(service.pk, ()))]

@@ -18,12 +18,12 @@ from catalog.in_force import choose, overrides_of
 from catalog.models import MetricSetting, Override, Service
 from catalog.money import round_amount, write
 from catalog.writing import Writing
-from invoicing import corrections, drafts, issuing, required
+from invoicing import billed, drafts, issuing, required
+from invoicing.billable import Billable, Item, Unbilled
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.issuing import Document
 from invoicing.models import Difference, Invoice, Line
 from invoicing.prices import Catalog
-from invoicing.unbilled import Billable, Item, Unbilled
 from metering.decimals import EXACT, exact_sum
 from metering.language import in_digits
 from metering.periods import Period
@@ -163,7 +163,7 @@ def _again(invoice: Invoice, lines: Sequence[Line]) -> Iterator[DraftLine]:
     catalog = Catalog.read({line.service.product_id for line in lines})
     usage = [line for line in lines if line.kind == Line.Kind.USAGE]
     corrected = [line for line in lines if line.kind == Line.Kind.ADJUSTMENT]
-    now, before = corrections.as_it_is(usage), corrections.as_billed(corrected)
+    now, before = billed.as_it_is(usage), billed.as_billed(corrected)
     chosen = MetricSetting.objects.filter(Q(pk__in={line.setting_id for line in usage}))
     settings = {each.pk: each for each in chosen.with_pricing().select_related("product", "metric")}
     overrides = overrides_of({line.service_id for line in usage})

@@ -18,8 +18,8 @@ from catalog.quote import as_quoted, step_json, step_text
 from catalog.wording import AGGREGATIONS, charge_sentence
 from catalog.writing import Writing
 from invoicing import chain, required
+from invoicing.billable import Billable, Item, Unbilled, Waiting
 from invoicing.models import MAX_AMOUNT, Line, Statement
-from invoicing.unbilled import Billable, Item, Unbilled, Waiting
 from metering import dates, language
 from metering.decimals import exact_sum, plain
 from metering.periods import Period, month
@@ -150,14 +150,17 @@ def recurring_line(service: Service, period: Period, prices: dict[tuple[int, str
 
 def usage_lines(service: Service, unbilled: Unbilled) -> list[DraftLine]:
     """Rate what there is to bill. Raises CannotBill."""
-    currency = service.currency
     with Writing(service.client.language):
-        return [_usage_line(service, currency, billable) for billable in unbilled.billable]
+        # what texts of prices are kept under: they are of a currency, and in a language
+        told = f"{service.currency} {language.current()}"
+        return [_usage_line(service, billable, told) for billable in unbilled.billable]
 
 
-def _usage_line(service: Service, currency: str, billable: Billable) -> DraftLine:
+def _usage_line(service: Service, billable: Billable, told: str) -> DraftLine:
     """Rate periods that have the same prices. What was rated for another service already is only said again."""
-    stated = billable.in_force.known.get(_told(currency)) or _stated(service, billable)
+    stated = billable.in_force.known.get(told)
+    if stated is None:
+        stated = billable.in_force.known[told] = _stated(service, billable)
     items = billable.items
     if len(items) > 1 or billable.missing:
         return _new_line(service, billable, stated)
@@ -272,13 +275,7 @@ def _stated(service: Service, billable: Billable) -> _Stated:
             f"No price in {currency} for {billable.setting.metric} of {service.product}. Add a version of "
             f"its pricing that has one, in force from {billable.items[0].start} or before."
         )
-    stated = in_force.known[_told(currency)] = _Stated(in_force, currency, pricing)
-    return stated
-
-
-def _told(currency: str) -> str:
-    """What texts of prices are kept under: they are of a currency, and in a language."""
-    return f"{currency} {language.current()}"
+    return _Stated(in_force, currency, pricing)
 
 
 def _charges(service: Service, billable: Billable, stated: _Stated) -> list[Charge]:

@@ -14,9 +14,9 @@ from catalog.in_force import InForce
 from catalog.money import round_amount
 from catalog.pricing import ONE, ZERO, Pricing, PricingError, Scheme, added, amount
 from invoicing import forecast
+from invoicing.billable import Billable
 from invoicing.forecast import Pace, Range
 from invoicing.history import Days
-from invoicing.unbilled import Billable
 from metering.decimals import EXACT, exact_sum
 from metering.models import Metric
 from metering.periods import Period, month

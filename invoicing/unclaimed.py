@@ -18,12 +18,13 @@ from django.utils.translation import gettext as _
 from catalog import missing_prices
 from catalog.models import OVER, Client, Product, Service
 from catalog.terms import Cycle, number_at, term
-from invoicing import drafts, unbilled
+from invoicing import cuts, drafts, unbilled
+from invoicing.billable import PeriodKey
+from invoicing.cuts import Cut
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.models import BilledPeriod, Claim, Deferral
 from invoicing.prices import Catalog
 from invoicing.termination import is_waiting
-from invoicing.unbilled import Cut, PeriodKey
 from metering import dates
 from metering.decimals import exact_sum
 from metering.models import Tenant
@@ -136,8 +137,8 @@ def quotes(chosen: Sequence[Tenant], product: Product, currency: str, month: Per
         for one in fitting
         if one.pk not in found
     ]
-    cuts = [unbilled.of_term(service, 1, month.end) for service in services]
-    usage = unbilled.find(cuts, catalog.settings, granted={}, spans=catalog.spans, has=frozenset({BilledPeriod}))
+    terms = [cuts.of_term(service, 1, month.end) for service in services]
+    usage = unbilled.find(terms, catalog.settings, granted={}, spans=catalog.spans, has=frozenset({BilledPeriod}))
     for service in services:
         assert service.tenant_id is not None
         try:
@@ -239,7 +240,7 @@ def _attached(tenant: Tenant, to: Service | Order, since: date, at: datetime) ->
         first = drafts.of_usage(service, found)
         lines = [(line.setting.metric_id, line.items) for line in first.lines if line.setting]
         taken = {(tenant.pk, metric, item.start) for metric, items in lines for item in items}
-    cut = unbilled.to_date(service, local_day(at, tenant.server.zone))
+    cut = cuts.to_date(service, local_day(at, tenant.server.zone))
     so_far = drafts.of_usage(service, unbilled.find([cut], catalog.settings, taken=taken)[service.pk])
     _forget_empty_levels(service, so_far, at)
     return Coming(service, since, first, so_far)

@@ -1,15 +1,23 @@
 """The global switch "Enable metric usage invoicing"."""
 
-from datetime import date
+from collections.abc import Iterable
+from datetime import date, timedelta
 
 from django.db import connection, transaction
 
 from catalog import spans
+from catalog.models import MetricSetting
 from invoicing.models import InvoicingSpan
 
 
 def is_on(day: date) -> bool:
     return spans.covered(InvoicingSpan.objects.all(), day)
+
+
+def was_on(setting: MetricSetting, switched: Iterable[InvoicingSpan], start: date, end: date) -> bool:
+    """Whether a period lies wholly inside one span of its metric and one of usage invoicing, of those given."""
+    last = end - timedelta(days=1)
+    return spans.covered(setting.enabled_spans.all(), start, last) and spans.covered(switched, start, last)
 
 
 @transaction.atomic

@@ -14,7 +14,7 @@ from catalog.sheet import Sheet
 from catalog.spans import covered
 from invoicing.models import InvoicingSpan
 from invoicing.simulation.terms import Ended, closes, rows_of
-from invoicing.unbilled import was_on
+from invoicing.usage_invoicing import was_on
 from metering.models import Metric
 from metering.periods import day
 from metering.units import Unit

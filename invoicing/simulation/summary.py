@@ -15,6 +15,7 @@ from catalog.typed import home_first
 from catalog.wording import percent
 from invoicing.simulation.rating import Line
 from metering.decimals import EXACT, round_half_up
+from metering.language import in_digits
 
 #: How many clients are listed, those that change most.
 SHOWN = 10
@@ -220,9 +221,10 @@ def _words(group: int) -> str:
         return _("Nothing before") if group else _("The same")
     size, is_more = abs(group), group > 0
     low, high = (0, *BOUNDS, 0)[size - 1 : size + 1]
-    told = {"low": low, "high": high}
-    if size == 1:
-        return _("More by up to %(high)s %%") % told if is_more else _("Less by up to %(high)s %%") % told
     if size == _LAST:
-        return _("More by over %(low)s %%") % told if is_more else _("Less by over %(low)s %%") % told
-    return _("More by %(low)s to %(high)s %%") % told if is_more else _("Less by %(low)s to %(high)s %%") % told
+        told = {"low": percent(Decimal(low))}
+        return _("More by over %(low)s") % told if is_more else _("Less by over %(low)s") % told
+    told = {"low": in_digits(f"{low}"), "high": percent(Decimal(high))}
+    if size == 1:
+        return _("More by up to %(high)s") % told if is_more else _("Less by up to %(high)s") % told
+    return _("More by %(low)s to %(high)s") % told if is_more else _("Less by %(low)s to %(high)s") % told

@@ -1,0 +1,85 @@
+"""Up to where a service is billed: with a term that is due, at a boundary, or to date."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from catalog.models import Service
+from metering.periods import Period
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Up to where a service is billed: the term that closes, and whether the open period counts too.
+
+    `days` is the length of the whole term, of which `term` may be the part that is over. `today` is the
+    day on which the open period is billed to date, where the server is.
+    """
+
+    service: Service
+    term: Period | None
+    days: int
+    until: date
+    is_final: bool = False
+    today: date = date.max
+
+    @property
+    def tenant_id(self) -> int:
+        assert self.service.tenant_id is not None  # only metered services are asked
+        return self.service.tenant_id
+
+    @property
+    def in_common(self) -> tuple[object, ...]:
+        """All that decides about its usage, unless there is something special about the service itself."""
+        service = self.service
+        assert service.tenant is not None
+        term = self.term and (self.term.start, self.term.end)
+        return term, self.days, self.until, self.is_final, self.today, service.metered_from, service.tenant.server_id
+
+    @property
+    def invoiced(self) -> date:
+        """The day of the invoice: of the renewal, however late its run, or the last one of the service."""
+        return self.until - ONE_DAY if self.is_final else self.until
+
+    @property
+    def begins(self) -> date:
+        """The first day that counts: of the service, or since it has its product and its tenant."""
+        return self.service.metered_from or self.service.anchor
+
+
+def of_renewal(service: Service, on: date) -> Cut:
+    """Bill what closed before the term that is due, or before the day on which it is invoiced ahead."""
+    due = service.next_due_on
+    assert due is not None
+    return of_term(service, service.next_term, min(due, on))
+
+
+def of_term(service: Service, number: int, until: date) -> Cut:
+    """Bill what closed before a day, with the term before the one of that number."""
+    if not number:
+        return Cut(service, None, 0, until)
+    whole = service.term(number - 1)
+    return Cut(service, _since(service, whole.start, whole.end), whole.days, until)
+
+
+def of_boundary(service: Service, on: date, today: date) -> Cut:
+    """Bill everything to date, with the day itself. A term that would only begin on that day has no level to
+    bill. Of periods that are not over where the server is, `today`, what is used later is another part."""
+    current = service.term(max(service.next_term - 1, 0))
+    until = on + ONE_DAY
+    return Cut(service, _since(service, current.start, on), current.days, until, is_final=True, today=today)
+
+
+def to_date(service: Service, on: date) -> Cut:
+    """What would be billed if everything were billed today: the level counts on the first day of a term too."""
+    current = service.term(max(service.next_term - 1, 0))
+    tomorrow = on + ONE_DAY
+    start = max(current.start, service.metered_from or current.start)
+    return Cut(service, Period(start, max(tomorrow, start + ONE_DAY)), current.days, tomorrow, True)
+
+
+def _since(service: Service, start: date, end: date) -> Period | None:
+    """The part of some days on which the service had its product and tenant, if any."""
+    start = max(start, service.metered_from or start)
+    return Period(start, end) if start < end else None

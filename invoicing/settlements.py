@@ -1,0 +1,223 @@
+"""What settles a difference: the line whose usage changed is rated again as a whole.
+
+What is to be charged more is an adjustment; what is to be given back, a credit for the line that charged it.
+What a line and all that corrects it charge together is what its usage costs.
+"""
+
+from collections.abc import Collection as Several
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from catalog.aggregation import Periods
+from catalog.models import Client, Service
+from catalog.money import round_amount, write
+from catalog.pricing import Charge, added, rate
+from catalog.quote import read_pricing, step_json
+from catalog.wording import charge_sentence
+from catalog.writing import Writing
+from invoicing import drafts
+from invoicing.billable import Billable, Item, PeriodKey, Unbilled
+from invoicing.billed import NOTHING, Billed, Changes, chain_of
+from invoicing.drafts import DraftLine
+from invoicing.models import Difference, Line
+from metering.decimals import EXACT, exact_sum
+from metering.units import Unit
+
+
+@dataclass(slots=True)
+class Link:
+    """A line of a chain that charged something, and how much of that was given back."""
+
+    line: Line
+    given_back: Decimal = NOTHING
+    corrected: Decimal = NOTHING
+
+    @property
+    def left(self) -> Decimal:
+        """What may still be given back."""
+        return EXACT.subtract(self.line.amount, self.given_back)
+
+
+@dataclass(slots=True)
+class Settlement:
+    """A line whose usage changed, what its periods are and cost now, and the lines that settle it.
+
+    `amount` is to be charged more, or below 0 given back. `invoices` are those of the lines that credits
+    give back.
+    """
+
+    difference: Difference
+    title: str
+    number: str
+    client: Client
+    currency: str
+    unit: Unit
+    before: Decimal
+    quantity: Decimal
+    costs: Decimal
+    settled: Decimal
+    keys: list[PeriodKey]
+    lines: list[DraftLine] = field(default_factory=list)
+    invoices: dict[UUID, UUID] = field(default_factory=dict)
+
+    @property
+    def service(self) -> Service:
+        return self.difference.service
+
+    @property
+    def amount(self) -> Decimal:
+        return EXACT.subtract(self.costs, self.settled)
+
+    @property
+    def fits_next_invoice(self) -> bool:
+        """Whether the next invoice of the service is for the same client, in the same currency."""
+        service = self.service
+        return service.is_billable and (self.client.pk, self.currency) == (service.client_id, service.currency)
+
+
+def of_differences(differences: Several[Difference]) -> Iterator[Settlement]:
+    """Rate the lines of some differences again, each with its service. Yields those that do differ."""
+    billed = Billed(differences)
+    changes, links = Changes(billed, differences), _links(billed)
+    for difference in differences:
+        found = changes.of(difference)
+        if all(was is not None and was.value == item.value for item, was in found):
+            continue
+        items = [item for item, _billed in found]
+        if (root := billed.root(difference)) is not None:
+            yield _corrected(difference, root, billed, items, links[root.pk])
+        elif (first := _first_charge(difference, billed, items, changes)) is not None:
+            yield first
+
+
+def _links(billed: Billed) -> dict[UUID, list[Link]]:
+    """Return the lines that charged something, by the first of their chain, with what was given back of each."""
+    chains = {root: [Link(line) for line in lines] for root, lines in billed.lines.items()}
+    by_line = {link.line.pk: link for links in chains.values() for link in links}
+    given = Line.objects.filter(credits__in=by_line).values_list("credits_id", "corrects_id", "amount")
+    for credited, corrects, amount in given:
+        link = by_line[credited]
+        link.given_back = EXACT.add(link.given_back, amount)
+        if corrects is not None:
+            link.corrected = EXACT.add(link.corrected, amount)
+    return chains
+
+
+def _keys(difference: Difference, billed: Billed, items: list[Item]) -> list[PeriodKey]:
+    return [(billed.tenants[chain_of(difference)], difference.setting.metric_id, item.start) for item in items]
+
+
+def _first_charge(difference: Difference, billed: Billed, items: list[Item], changes: Changes) -> Settlement | None:
+    """What had come to nothing on no invoice is rated as it would have been there."""
+    in_force = changes.in_force(difference, items[0].start)
+    if in_force is None:
+        return None
+    service, setting = difference.service, changes.settings[difference.setting_id]
+    [line] = drafts.usage_lines(service, Unbilled([Billable(setting, in_force, items)]))
+    return Settlement(
+        difference=difference,
+        title=line.title,
+        number="",
+        client=service.client,
+        currency=service.currency,
+        unit=in_force.unit,
+        before=in_force.unit.from_base(exact_sum(row.value for row in billed.periods[chain_of(difference)])),
+        quantity=line.quantity or NOTHING,
+        costs=line.amount,
+        settled=NOTHING,
+        keys=_keys(difference, billed, items),
+        lines=[line],
+    )
+
+
+def _corrected(difference: Difference, root: Line, billed: Billed, items: list[Item], links: list[Link]) -> Settlement:
+    unit, pricing = Unit.from_json(root.unit or {}), read_pricing(root.pricing or {})
+    is_each = (root.pricing or {}).get("periods") == Periods.EACH
+    values = [item.value for item in items] if is_each else [exact_sum(item.value for item in items)]
+    charges = [rate(pricing, unit.from_base(value)) for value in values]
+    charge, currency = added(charges), root.invoice.currency
+    one = Settlement(
+        difference=difference,
+        title=root.title,
+        number=root.invoice.number,
+        client=root.invoice.client,
+        currency=currency,
+        unit=unit,
+        before=unit.from_base(exact_sum(row.value for row in billed.periods[root.pk])),
+        quantity=charge.quantity,
+        costs=round_amount(charge.amount, currency),
+        # What was given back for another reason than usage stays given.
+        settled=exact_sum(EXACT.subtract(link.line.amount, link.corrected) for link in links),
+        keys=_keys(difference, billed, items),
+        invoices={link.line.pk: link.line.invoice_id for link in links},
+    )
+    with Writing(root.invoice.client.language):
+        if len(charges) == 1:
+            sentence = charge_sentence(pricing, charge, unit, currency)
+        else:
+            told = {"quantity": unit.write(charge.quantity), "count": len(charges)}
+            sentence = _("%(quantity)s in %(count)s periods, each rated by itself") % told
+        one.lines = _lines(one, root, links, items, charges, sentence)
+    return one
+
+
+def _lines(
+    one: Settlement, root: Line, links: list[Link], items: list[Item], charges: list[Charge], sentence: str
+) -> list[DraftLine]:
+    """The adjustment, or the credits."""
+    told = {
+        "now": one.unit.write(one.quantity),
+        "before": one.unit.write(one.before),
+        "how": sentence,
+        "amount": write(one.settled, one.currency),
+        "number": one.number,
+    }
+    detail = _("%(now)s instead of %(before)s: %(how)s; %(amount)s of it was billed with %(number)s") % told
+    if one.amount < 0:
+        detail = _("%(billed)s, and nothing is left of that to give back") % {"billed": detail}
+    adjustment = DraftLine(
+        kind=Line.Kind.ADJUSTMENT,
+        service=one.service,
+        setting=root.setting,
+        version_id=root.version_id,
+        override_id=root.override_id,
+        title=_("%(title)s, corrected") % {"title": root.title[:270]},
+        detail=detail,
+        start=items[0].start,
+        end=items[-1].end,
+        quantity=one.quantity,
+        statement=root.statement,
+        steps=[
+            {"period": str(item.start), **step_json(step)} if len(charges) > 1 else step_json(step)
+            for item, charge in zip(items, charges, strict=False)
+            for step in charge.steps
+        ],
+        items=items,
+        corrects=root.pk,
+        before=one.before,
+        settled=one.settled,
+        exact=added(charges).amount,
+        amount=max(one.amount, NOTHING),
+    )
+    return _credits(one, adjustment, links, told) or [adjustment]
+
+
+def _credits(one: Settlement, adjustment: DraftLine, links: list[Link], told: dict[str, Any]) -> list[DraftLine]:
+    """What is given back: of the newest charge first, of none more than is left of it."""
+    owed, stood = max(-one.amount, NOTHING), one.settled
+    credits = []
+    for link in reversed(links):
+        if given := min(owed, link.left):
+            told |= {"amount": write(given, one.currency), "number": link.line.invoice.number}
+            detail = _("%(now)s instead of %(before)s: %(how)s; %(amount)s of %(number)s is given back") % told
+            credit = replace(adjustment, kind=Line.Kind.CREDIT, credits=link.line.pk, detail=detail)
+            credits.append(replace(credit, settled=stood, amount=given, items=[]))
+            owed, stood = EXACT.subtract(owed, given), EXACT.subtract(stood, given)
+    if credits:
+        credits[-1].items = adjustment.items  # the last one says what the usage is now
+    return credits
