@@ -38,13 +38,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of the brackets table: its fields, and what it comes to in words."""
+    """A row of the brackets table: its fields, those for money under their headings, and what it says in words."""
 
     number: int
     start: BoundField
-    prices: list[tuple[Column, BoundField]]
-    fees: list[tuple[Column, BoundField]]
+    prices: list[tuple[str, BoundField]]
     words: str
+    fees: list[tuple[str, BoundField]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Past:
 
 def table(form: PricingForm, draft: PricingForm, currency: str) -> list[TableRow]:
     """Return the rows of the brackets table. `draft` is the same form, checked."""
-    columns = form.subject.columns
+    currencies = [column.currency for column in form.subject.columns]
     return [
         TableRow(
             number,
             form[f"start-{number}"],
-            [(column, form[f"price-{number}-{column.currency}"]) for column in columns],
-            [(column, form[f"fee-{number}-{column.currency}"]) for column in columns],
+            [(each, form[f"price-{number}-{each}"]) for each in currencies],
             words,
+            [(each, form[f"fee-{number}-{each}"]) for each in currencies],
         )
         for number, words in zip(form.numbers, _row_words(draft, currency), strict=True)
     ]

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from catalog import overrides
-from catalog.editor import Problem
+from catalog.editor import Problem, TableRow
 from catalog.models import OVER, MetricSetting, Override, Service, User
 from catalog.override_example import example, row_words
 from catalog.override_forms import OverrideForm, Subject, day_field, first_typed
@@ -149,7 +149,12 @@ def _page(draft: OverrideForm, *, is_saved: bool) -> dict[str, Any]:
         "metric": subject.setting.metric,
         "form": form,
         "rows": [
-            (number, form[f"start-{number}"], form[f"price-{number}"], form[f"fee-{number}"], words)
+            TableRow(
+                number,
+                form[f"start-{number}"],
+                [(subject.currency, form[f"price-{number}"]), (_("Flat fee"), form[f"fee-{number}"])],
+                words,
+            )
             for number, words in zip(form.numbers, row_words(draft), strict=True)
         ],
         "may_add": len(form.numbers) < MAX_ROWS,

@@ -124,9 +124,7 @@ def _page(draft: PricingForm, *, is_saved: bool) -> dict[str, object]:
         "form": form,
         "rows": editor.table(form, draft, example.currency),
         "bounds": editor.bounds(form),
-        "has_fees": any(
-            text.strip() for name, text in typed.items() if name.startswith(("fee-", "minimum-", "maximum-"))
-        ),
+        "has_fees": editor.has_fees(typed),
         "may_add": len(form.numbers) < MAX_ROWS,
         "added": ",".join(added_currencies(typed)),
         "sources": copy_sources(subject),

@@ -178,9 +178,9 @@ def _adjustment(pricing: Pricing, step: Step, currency: str) -> str:
 
 
 def percent(share: Decimal) -> str:
-    """Write a number of percent: `12.5 %`."""
+    """Write a number of percent: `12.5%`."""
     with localcontext(EXACT):
-        return f"{format_decimal(share, format='#,##0.######', locale=language.current())} %"
+        return language.with_percent(format_decimal(share, format="#,##0.######", locale=language.current()))
 
 
 def agreed(*, included: Decimal | None, own: Pricing | None, discount: Decimal, unit: Unit, currency: str) -> str:

@@ -139,7 +139,7 @@ def _values(alert: Alert, services: Sequence[Service], metrics: dict[int, list[S
         return
     for service in own:
         known = metrics[service.pk]
-        term = statistics.term_of(service)
+        term = service.current_term
         if alert.setting_id is None:
             value = _charges(alert, known) if service.currency == alert.currency else None
             ends = True
@@ -166,7 +166,7 @@ def _budget(alert: Alert, own: Sequence[Service], metrics: dict[int, list[Statis
     amounts = [_charges(alert, metrics[service.pk]) for service in same]
     known = [amount for amount in amounts if amount is not None]
     if known:
-        start = max(statistics.term_of(service).start for service in same)
+        start = max(service.current_term.start for service in same)
         yield Found(alert, None, round_half_up(exact_sum(known), PLACES), start, ends_with_term=False)
 
 
@@ -194,8 +194,7 @@ def _of_metric(alert: Alert, one: Statistics) -> Decimal | None:
         return None
     if alert.measure == Measure.QUANTITY:
         return alert.unit.from_base(one.unit.to_base(quantity)) if alert.unit else quantity
-    included = one.pricing.included if one.pricing else Decimal(0)
-    return EXACT.divide(EXACT.multiply(quantity, HUNDRED), included) if included else None
+    return EXACT.divide(EXACT.multiply(quantity, HUNDRED), one.included) if one.included else None
 
 
 def _tell(found: Sequence[Found], at: datetime, done: Watched) -> None:

@@ -136,7 +136,7 @@ def grant(
 
 def _past_levels(service: Service, settings: Iterable[MetricSetting], on: date) -> Iterator[Deferral]:
     """The levels of the terms before the one that closes next, as if they waited."""
-    begins = service.metered_from or service.anchor
+    begins = service.begins
     first = number_at(service.anchor, service.clock, begins)
     terms = [service.term(number) for number in range(first, service.next_term - 1)]
     for setting in settings:

@@ -15,7 +15,7 @@ from catalog.client_forms import ClientForm
 from catalog.models import OVER, Client, ClientUser, Service
 from catalog.money import is_currency
 from catalog.timelines import of_client
-from invoicing import searching, statistics
+from invoicing import review, searching, statistics
 from invoicing.models import Message, Parked, Question, Receivable
 from metering import lookup
 from metering.access import staff
@@ -103,17 +103,17 @@ def client(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _services(one: Client) -> dict[str, Any]:
-    """The services of a client, the running ones first, with what they used so far and why one is parked."""
-    rows = one.services.select_related("product", "tenant__server").defer("tenant__server__credentials")
+    """The services of a client, the running ones first, with what they used so far and whether billing one waits."""
+    rows = review.with_waiting(one.services.select_related("product", "tenant__server"))
+    rows = rows.defer("tenant__server__credentials")
     shown = list(rows.order_by("status", "name")[:SERVICES])
     for service in shown:
         service.client = one
     metered = [service for service in shown if service.tenant_id and service.is_billable]
     enabled = statistics.enabled_of_each(metered, at=timezone.now())
     charges = {pk: statistics.total(metrics) for pk, metrics in enabled.items()}
-    parked = set(Parked.objects.filter(service__in=shown).values_list("service", flat=True))
     return {
-        "services": [(service, charges.get(service.pk), service.pk in parked) for service in shown],
+        "services": [(service, charges.get(service.pk)) for service in shown],
         "so_far": exact_sum(charges.values()),
         "living": capped(one.services.exclude(status__in=OVER), SERVICES),
         "most": SERVICES,

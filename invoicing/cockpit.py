@@ -8,11 +8,11 @@ from typing import Any
 from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import Service
-from invoicing import preview, review
+from invoicing import review
 from invoicing.models import Decision, Invoice, Preview, Run
-from invoicing.preview import Row
+from invoicing.preview_rows import Row, rows_of
 from metering.decimals import EXACT
-from metering.language import in_digits
+from metering.language import in_digits, with_percent
 
 NOTHING = Decimal(0)
 
@@ -162,7 +162,7 @@ def _totals(group: dict[str, dict[str, Any]]) -> list[Total]:
 def of(one: Preview) -> Cockpit:
     """Read what the page shows, in the same number of queries however many services there are."""
     outcome = one.outcome
-    rows, left = preview.rows_of(one, "rows"), preview.rows_of(one, "left")
+    rows, left = rows_of(one, "rows"), rows_of(one, "left")
     ids = {row.service for row in (*rows, *left)}
     named = {pk for group in outcome["parked"] for pk in group["services"]} | {d["service"] for d in outcome["grace"]}
     services = Service.objects.select_related("client", "product").in_bulk(ids | named)
@@ -207,10 +207,10 @@ def of(one: Preview) -> Cockpit:
 
 
 def percent(difference: Decimal, last: Decimal | None) -> str:
-    """Write a difference in percent with its sign: `+4.8 %`; nothing without a last term."""
+    """Write a difference in percent with its sign: `+4.8%`; nothing without a last term."""
     if not last:
         return ""
     share = EXACT.divide(EXACT.multiply(difference, Decimal(100)), last)
     if abs(share) < Decimal("0.05"):
-        return in_digits("0.0 %")
-    return in_digits(f"{'+' if share > 0 else chr(0x2212)}{abs(share):,.1f} %")
+        return with_percent(in_digits("0.0"))
+    return f"{'+' if share > 0 else chr(0x2212)}{with_percent(in_digits(f'{abs(share):,.1f}'))}"

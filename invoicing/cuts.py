@@ -45,7 +45,7 @@ class Cut:
     @property
     def begins(self) -> date:
         """The first day that counts: of the service, or since it has its product and its tenant."""
-        return self.service.metered_from or self.service.anchor
+        return self.service.begins
 
 
 def of_renewal(service: Service, on: date) -> Cut:
@@ -66,14 +66,14 @@ def of_term(service: Service, number: int, until: date) -> Cut:
 def of_boundary(service: Service, on: date, today: date) -> Cut:
     """Bill everything to date, with the day itself. A term that would only begin on that day has no level to
     bill. Of periods that are not over where the server is, `today`, what is used later is another part."""
-    current = service.term(max(service.next_term - 1, 0))
+    current = service.current_term
     until = on + ONE_DAY
     return Cut(service, _since(service, current.start, on), current.days, until, is_final=True, today=today)
 
 
 def to_date(service: Service, on: date) -> Cut:
     """What would be billed if everything were billed today: the level counts on the first day of a term too."""
-    current = service.term(max(service.next_term - 1, 0))
+    current = service.current_term
     tomorrow = on + ONE_DAY
     start = max(current.start, service.metered_from or current.start)
     return Cut(service, Period(start, max(tomorrow, start + ONE_DAY)), current.days, tomorrow, True)

@@ -11,7 +11,8 @@ from django.utils.translation import gettext_lazy
 
 from invoicing import proof
 from invoicing.models import BilledPeriod, Invoice, Line
-from invoicing.proof import Part, Proof, period_words
+from invoicing.parts import Part, period_words
+from invoicing.proof import Proof
 from metering.models import Collection, Correction, Reading
 from metering.providers.base import MetricType
 from metering.units import Unit

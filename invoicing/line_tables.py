@@ -12,7 +12,7 @@ from catalog.money import round_amount
 from invoicing import explanation
 from invoicing.explanation import Explanation
 from invoicing.models import Invoice, Line
-from invoicing.proof import Part
+from invoicing.parts import Part
 from invoicing.spreadsheet import as_text
 from metering.decimals import plain
 from metering.units import Unit

@@ -8,16 +8,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from catalog.wording import percent
-from invoicing.mails import (
-    Reader,
-    Written,
-    alert_facts,
-    in_words_of,
-    invitation_facts,
-    invoice_facts,
-    question_facts,
-    render,
-)
+from invoicing.mail_facts import alert_facts, invitation_facts, invoice_facts, question_facts
+from invoicing.mails import Reader, Written, in_words_of, render
 from invoicing.models import Alert, Message
 
 _LINES = [
@@ -80,7 +72,6 @@ def _facts(kind: Message.Kind, at: datetime) -> dict[str, Any]:
         kind=kind,
         number="2026-00418",
         credited_number="",
-        reason="",
         buyer="Lindqvist & Moe",
         seller=settings.SELLER_NAME,
         seller_address=settings.SELLER_ADDRESS,

@@ -1,37 +1,30 @@
 """Mails: what each kind says, in the language and the time zone of who gets it.
 
 `write` reads what a message is about when it is sent, so that a mail never says what is not so any more; where its
-reason is gone it writes nothing. What clients, servers and staff have named is put on one line and loses what mail
-programs would make links of; links are made from SITE_ADDRESS, never from a request. Templates are in
+reason is gone it writes nothing. Links are made from SITE_ADDRESS, never from a request. Templates are in
 `templates/mail`, a text and an HTML one for each kind.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone, translation
-from django.utils.translation import gettext as _
 
 from catalog.invitations import invitation_link
 from catalog.models import ClientUser, Invitation
-from catalog.money import write as write_amount
 from invoicing import mail_looks
+from invoicing.mail_facts import alert_facts, invitation_facts, invoice_facts, named, question_facts
 from invoicing.models import Crossing, Invoice, Message, Post
-from metering import dates
 
 #: Lines of an invoice that a mail lists; a longer one says how many there are besides.
 MOST_LINES = 60
-#: Letters of a post that a mail quotes.
-MOST_QUOTED = 4000
 
 
 @dataclass(frozen=True)
@@ -93,23 +86,6 @@ def _tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
-def named(text: object) -> str:
-    """Put a name on one line, without what would write headers, links or letters that nobody sees."""
-    shown = "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in str(text))
-    return _unlinked(" ".join(shown.split()))
-
-
-def quoted(text: str) -> str:
-    """Return what a person wrote, on its lines, without what mail programs would make links of."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    whole = "\n".join(named(line) for line in lines).strip()
-    return whole if len(whole) <= MOST_QUOTED else f"{whole[:MOST_QUOTED]} …"
-
-
-def _unlinked(text: str) -> str:
-    return re.sub(r"(?i)\bwww\.", "www .", re.sub(r"(?<=[A-Za-z])://?", ": //", text)).replace("mailto:", "mailto :")
-
-
 @contextmanager
 def in_words_of(reader: Reader) -> Iterator[None]:
     """Write in the language of a reader, and instants in their time zone."""
@@ -144,18 +120,9 @@ def _may_still_read(message: Message) -> bool:
     return message.client_id is not None and ClientUser.objects.filter(user=user, client=message.client_id).exists()
 
 
-def _moment(at: datetime) -> str:
-    """Write an instant with its day and its zone: a mail may be read on any day and anywhere."""
-    local = timezone.localtime(at)
-    return f"{dates.full_day(local.date())}, {dates.time(at)} {local:%Z}"
-
-
 def address(name: str, *args: object) -> str:
     """Return the whole address of a page."""
     return str(settings.SITE_ADDRESS) + reverse(name, args=args)
-
-
-# Invoices
 
 
 def _of_invoice(message: Message, today: date) -> dict[str, Any] | None:
@@ -170,7 +137,6 @@ def _of_invoice(message: Message, today: date) -> dict[str, Any] | None:
         kind=Message.Kind(message.kind),
         number=invoice.number,
         credited_number=invoice.credits.number if invoice.credits else "",
-        reason=invoice.reason,
         buyer=invoice.buyer["name"],
         seller=invoice.seller["name"],
         seller_address=invoice.seller["address"],
@@ -192,64 +158,6 @@ def _is_waited_for(invoice: Any, kind: str, today: date) -> bool:
     if invoice.left <= 0:
         return False
     return bool(invoice.due_on < today if kind == Message.Kind.OVERDUE else invoice.due_on >= today)
-
-
-def invoice_facts(
-    *,
-    kind: Message.Kind,
-    number: str,
-    credited_number: str,
-    reason: str,
-    buyer: str,
-    seller: str,
-    seller_address: str,
-    currency: str,
-    issued_on: date,
-    due_on: date,
-    total: Decimal,
-    left: Decimal,
-    lines: list[tuple[str, str, Decimal]],
-    today: date,
-    step: int,
-    link: str,
-) -> dict[str, Any]:
-    amount = write_amount(left if kind != Message.Kind.ISSUED else total, currency)
-    names = {"number": number, "seller": named(seller), "amount": amount, "due": dates.full_day(due_on)}
-    if credited_number:
-        subject = _("Credit note %(number)s from %(seller)s")
-    elif kind == Message.Kind.DUE:
-        subject = _("Invoice %(number)s: %(amount)s is due on %(due)s")
-    elif kind == Message.Kind.OVERDUE:
-        subject = _("Invoice %(number)s: %(amount)s is overdue")
-    else:
-        subject = _("Invoice %(number)s from %(seller)s")
-    return {
-        "subject": subject % names,
-        "number": number,
-        "credited_number": credited_number,
-        "reason": named(reason),
-        "client": named(buyer),
-        "seller": named(seller),
-        "seller_address": named(", ".join(seller_address.splitlines())),
-        "currency": currency,
-        "issued_on": issued_on,
-        "due_on": due_on,
-        "total": total,
-        "left": left,
-        "is_less": left != total,
-        "amount": amount,
-        "lines": [
-            {"title": named(title), "detail": named(detail), "amount": write_amount(each, currency)}
-            for title, detail, each in lines
-        ],
-        "more_lines": 0,
-        "days": abs((today - due_on).days),
-        "step": step,
-        "link": link,
-    }
-
-
-# Alerts
 
 
 def _of_crossing(message: Message, crossing: Crossing) -> dict[str, Any] | None:
@@ -278,49 +186,6 @@ def _of_crossing(message: Message, crossing: Crossing) -> dict[str, Any] | None:
     )
 
 
-def alert_facts(
-    *,
-    measure: str,
-    is_of_forecast: bool,
-    metric: str,
-    service: str,
-    product: str,
-    client: str,
-    value: str,
-    bound: str,
-    began_at: datetime,
-    ends_on: date | None,
-    is_staff: bool,
-    link: str,
-) -> dict[str, Any]:
-    what = named(metric) if metric else _("Usage charges")
-    names = {"what": what, "bound": bound}
-    if is_of_forecast:
-        subject = _("%(what)s: expected to pass %(bound)s") % names
-    else:
-        subject = _("%(what)s: above %(bound)s") % names
-    if service:
-        subject = _("%(subject)s (%(service)s)") % {"subject": subject, "service": named(service)}
-    return {
-        "subject": subject,
-        "what": what,
-        "measure": measure,
-        "is_of_forecast": is_of_forecast,
-        "service": named(service),
-        "product": named(product),
-        "client": named(client),
-        "value": value,
-        "bound": bound,
-        "moment": _moment(began_at),
-        "ends_on": ends_on,
-        "is_staff": is_staff,
-        "link": link,
-    }
-
-
-# Invitations
-
-
 def _of_invitation(invitation: Invitation, at: datetime, *, is_preview: bool) -> dict[str, Any] | None:
     if invitation.accepted_at or invitation.revoked_at or invitation.expires_at <= at:
         return None
@@ -335,21 +200,6 @@ def _of_invitation(invitation: Invitation, at: datetime, *, is_preview: bool) ->
     )
 
 
-def invitation_facts(*, invited_by: str, client: str, role: str, expires_at: datetime, link: str) -> dict[str, Any]:
-    where = named(client) if client else named(settings.SITE_NAME)
-    return {
-        "subject": _("You are invited to %(where)s") % {"where": where},
-        "invited_by": named(invited_by),
-        "client": named(client),
-        "role": role,
-        "until": _moment(expires_at),
-        "link": link,
-    }
-
-
-# Questions
-
-
 def _of_post(message: Message, post: Post) -> dict[str, Any]:
     question = post.question
     area = "portal" if post.is_of_staff else "staff"
@@ -362,24 +212,3 @@ def _of_post(message: Message, post: Post) -> dict[str, Any]:
         text=post.text,
         link=address(f"{area}_line", question.invoice_id, question.line_id),
     )
-
-
-def question_facts(
-    *, is_answer: bool, number: str, line: str, client: str, by: str, text: str, link: str
-) -> dict[str, Any]:
-    names = {"number": number, "client": named(client)}
-    if is_answer:
-        subject = _("Answer to your question about invoice %(number)s") % names
-    else:
-        subject = _("%(client)s asks about invoice %(number)s") % names
-    return {
-        "subject": subject,
-        "is_answer": is_answer,
-        "number": number,
-        "line": named(line),
-        "client": named(client),
-        "by": named(by),
-        "quote": quoted(text),
-        "support": "",  # the answer belongs to the line
-        "link": link,
-    }

@@ -1,45 +1,28 @@
-"""Who may act for a client: its users, its invitations, its API keys and its data, for its owners and for staff.
+"""Who may act for a client: its users and its invitations, for its owners and for staff.
 
 In the portal, what belongs to another client does not exist: 404.
 """
 
 from typing import Any, cast
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from catalog import api_keys, memberships
-from catalog.access import client_of, clients_of, may
+from catalog import memberships
+from catalog.access import client_of, may
 from catalog.memberships import LastOwner
-from catalog.models import ApiKey, Client, ClientUser, Invitation, Role, User
-from catalog.permissions import MEANINGS, NAMES, Deed
-from invoicing import inviting
+from catalog.models import Client, ClientUser, Invitation, Role, User
+from catalog.permissions import NAMES, Deed
+from invoicing import account, inviting
 from invoicing.inviting import CannotInvite
-from invoicing.people_forms import ApiKeyForm, ClientDataForm, InviteForm, RoleForm
+from invoicing.people_forms import InviteForm, RoleForm
 from metering.access import staff
 
-#: Revoked keys that are still shown.
-LAST = 10
-
-
-def of_client(client: Client) -> dict[str, Any]:
-    """What `_partials/_people.html` shows of a client: its users and its invitations, in two queries."""
-    now = timezone.now()
-    return {
-        "members": list(ClientUser.objects.filter(client=client).select_related("user").order_by("user__email")),
-        "invitations": [(each, each.expires_at <= now) for each in inviting.to_client(client)],
-        "roles": [(role, NAMES[role], MEANINGS[role]) for role in Role],
-        "role_names": NAMES,
-    }
-
-
-# Users and invitations, in the portal
+# In the portal
 
 
 @require_safe
@@ -90,7 +73,7 @@ def _portal_users(request: HttpRequest, client: Client, **more: Any) -> HttpResp
     return render(
         request,
         "account/users.html",
-        context | _common(request, client, Deed.USERS, "portal_client_users_of") | of_client(client) | more,
+        context | account.page(request, client, Deed.USERS, "portal_client_users_of") | account.people(client) | more,
     )
 
 
@@ -100,7 +83,7 @@ def _back_to_users(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("portal_client_users_of", pk) if own.exists() else redirect("home")
 
 
-# Users and invitations of any client, for staff
+# Of any client, for staff
 
 
 @require_safe
@@ -145,22 +128,9 @@ def staff_again(request: HttpRequest, pk: int, invitation: int) -> HttpResponse:
     return redirect("staff_client_users", pk)
 
 
-@require_POST
-@staff("catalog.change_apikey")
-def staff_revoke_key(request: HttpRequest, pk: int, key: int) -> HttpResponse:
-    _revoke_key(request, _client(pk), key)
-    return redirect("staff_client_users", pk)
-
-
 def _staff_users(request: HttpRequest, client: Client, **more: Any) -> HttpResponse:
-    return render(request, "staff/client_users.html", for_staff(request, client) | more)
-
-
-def for_staff(request: HttpRequest, client: Client) -> dict[str, Any]:
-    """The context of `staff/_client_users.html`, for pages about a client, in three queries."""
     user = _user(request)
-    keys = user.has_perm("catalog.view_apikey")
-    return {
+    context = {
         "section": "clients",
         "area": "staff",
         "client": client,
@@ -168,9 +138,10 @@ def for_staff(request: HttpRequest, client: Client) -> dict[str, Any]:
         "may_change": user.has_perm("catalog.change_clientuser"),
         "may_revoke_keys": user.has_perm("catalog.change_apikey"),
         "invite_form": InviteForm(),
-        **of_client(client),
-        **(_keys(client) if keys else {"keys": [], "revoked": []}),
+        **account.people(client),
+        **(account.keys(client) if user.has_perm("catalog.view_apikey") else {"keys": [], "revoked": []}),
     }
+    return render(request, "staff/client_users.html", context | more)
 
 
 def _client(pk: int) -> Client:
@@ -265,95 +236,6 @@ def _member(client: Client, pk: int) -> ClientUser:
 
 def _invitation(client: Client, pk: int) -> Invitation:
     return get_object_or_404(Invitation, pk=pk, client=client)
-
-
-# API keys
-
-
-@require_safe
-@may(Deed.KEYS)
-def portal_keys(request: HttpRequest, pk: int | None = None) -> HttpResponse:
-    """What opens the API for us?"""
-    return _portal_keys(request, client_of(request, Deed.KEYS, pk))
-
-
-@require_POST
-@may(Deed.KEYS)
-def portal_make_key(request: HttpRequest, pk: int) -> HttpResponse:
-    """Make a key and show it, this once."""
-    client = client_of(request, Deed.KEYS, pk)
-    form = ApiKeyForm(request.POST, client=client)
-    if not form.is_valid():
-        return _portal_keys(request, client, key_form=form)
-    key, token = api_keys.make(
-        client=client,
-        name=form.cleaned_data["name"],
-        by=_user(request),
-        at=timezone.now(),
-        expires_at=form.expires_at,
-    )
-    return _portal_keys(request, client, made=key, token=token)
-
-
-@require_POST
-@may(Deed.KEYS)
-def portal_revoke_key(request: HttpRequest, pk: int, key: int) -> HttpResponse:
-    _revoke_key(request, client_of(request, Deed.KEYS, pk), key)
-    return redirect("portal_client_keys_of", pk)
-
-
-def _portal_keys(request: HttpRequest, client: Client, **more: Any) -> HttpResponse:
-    context = {
-        "area": "portal",
-        "may_revoke_keys": True,
-        "key_form": ApiKeyForm(client=client),
-        "address": settings.SITE_ADDRESS + reverse("api:list_invoices"),
-    }
-    common = _common(request, client, Deed.KEYS, "portal_client_keys_of")
-    return render(request, "account/keys.html", context | common | _keys(client) | more)
-
-
-def _keys(client: Client) -> dict[str, Any]:
-    now, rows = timezone.now(), list(client.api_keys.select_related("created_by", "revoked_by"))
-    return {
-        "keys": [(key, key.expires_at is not None and key.expires_at <= now) for key in rows if not key.revoked_at],
-        "revoked": [key for key in rows if key.revoked_at][:LAST],
-    }
-
-
-def _revoke_key(request: HttpRequest, client: Client, pk: int) -> None:
-    key = get_object_or_404(ApiKey, pk=pk, client=client)
-    if api_keys.revoke(key=key, by=_user(request), at=timezone.now()):
-        messages.info(request, _("The key %(name)s opens nothing any more.") % {"name": key})
-
-
-# The client itself
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@may(Deed.DATA)
-def portal_data(request: HttpRequest, pk: int | None = None) -> HttpResponse:
-    """What do our invoices say of us?"""
-    client = client_of(request, Deed.DATA, pk)
-    form = ClientDataForm(request.POST or None, instance=client)
-    if request.method == "POST" and form.is_valid():
-        form.save()
-        messages.info(request, _("Saved. Invoices from now on say so; those that were issued stay as they are."))
-        return redirect("portal_client_data_of", client.pk)
-    # What was refused is not what the page is about
-    shown = Client.objects.get(pk=client.pk) if form.errors else client
-    return render(
-        request,
-        "account/client.html",
-        {"form": form, **_common(request, shown, Deed.DATA, "portal_client_data_of")},
-    )
-
-
-def _common(request: HttpRequest, client: Client, deed: Deed, address: str) -> dict[str, Any]:
-    """What every page about a client knows: which one, and which others there are to choose from."""
-    able = clients_of(request, deed)
-    others = list(Client.objects.filter(pk__in=able)) if len(able) > 1 else []
-    return {"section": "account", "page": str(deed), "client": client, "others": others, "of_client": address}
 
 
 def _user(request: HttpRequest) -> User:

@@ -14,6 +14,7 @@ from catalog.models import ProductPrice, Service, UsedOfLimit
 from invoicing import alerts, invoice_lists, overview, payments, proof, receivables, statistics, usage_charts
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
+from invoicing.panel import Panel
 from metering.paging import CappedPaginator
 from metering.periods import local_day
 
@@ -93,10 +94,12 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
             "section": "services",
             "area": "portal",
             "service": one,
-            "term": (term := statistics.term_of(one) if one.is_billable else None),
+            "term": (term := one.current_term if one.is_billable else None),
             "day_of_term": (today - term.start).days + 1 if term and today in term else None,
             "used_of_limit": UsedOfLimit.objects.filter(service=one).first(),
-            "metrics": [(each, usage_charts.of_panel(each, local_day(now, each.zone))) for each in metrics],
+            "metrics": [
+                (each, Panel(each, usage_charts.of_panel(each, local_day(now, each.zone)))) for each in metrics
+            ],
             "glance": glance,
             "price": price,
             "next_invoice": overview.next_invoice(glance, draft=next(iter(drafts), None), price=price, today=today),
@@ -145,5 +148,7 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
             "proofs": proof.of_invoice(one, own),
             "credit_notes": own.filter(credits=one).order_by("entry"),
             "credited_invoice": own.filter(credit_notes=one).first(),
+            "replacements": own.replacing(one),
+            "replaced": own.replaced_by(one),
         },
     )

@@ -19,7 +19,8 @@ from catalog.pricing import Charge
 from catalog.quote import read_pricing
 from catalog.wording import charge_sentence
 from invoicing.models import Invoice, Line
-from invoicing.proof import Part, Proof, read_step
+from invoicing.parts import Part, read_step
+from invoicing.proof import Proof
 from metering import dates, language
 from metering.decimals import EXACT, exact_sum
 
@@ -138,7 +139,7 @@ def _line(invoice: Invoice, proof: Proof) -> dict[str, Any]:
                 if line.kind == Line.Kind.RECURRING and line.detail
                 else [f"{service}, {dates.span(line.start, line.end)}"]
             ),
-            *filter(None, [detail, proof.aggregated, *_origin(proof)]),
+            *filter(None, [detail, proof.stated.aggregated, *_origin(proof)]),
         ],
         "quantity": quantity,
         "price": price,

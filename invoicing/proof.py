@@ -1,61 +1,29 @@
 """From a line to the readings behind it, for everybody who may see the invoice."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import Q, QuerySet
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext_lazy
 
-from catalog.aggregation import Aggregation, Periods, PriceAt
-from catalog.money import round_amount, write_price
-from catalog.pricing import Charge, Step
-from catalog.quote import read_pricing
-from catalog.wording import agreed_days, charge_rows
-from invoicing import questions
+from catalog.aggregation import Periods
+from catalog.money import round_amount
+from invoicing import parts, questions
 from invoicing.models import BilledPeriod, Invoice, Line, Question
-from metering import dates
+from invoicing.parts import Part
+from invoicing.stated import Stated
 from metering.decimals import exact_sum
-from metering.periods import month
 from metering.units import Unit
 
 #: How many readings a line shows on its invoice, the newest ones.
 SHOWN = 6
 #: How many periods are listed there; more than this are summed up.
 MOST = 12
-#: How the days of a term became one quantity, to stand below it.
-_AGGREGATED = {
-    Aggregation.PEAK: ngettext_lazy(
-        "The highest of the %(measured)s day that was measured.",
-        "The highest of the %(measured)s days that were measured.",
-        "measured",
-    ),
-    Aggregation.MEAN: ngettext_lazy(
-        "The mean of the %(measured)s day that was measured.",
-        "The mean of the %(measured)s days that were measured.",
-        "measured",
-    ),
-    Aggregation.TIME_WEIGHTED: gettext_lazy(
-        "The mean of the days; one that was not measured counts as the one before it."
-    ),
-    Aggregation.P95: ngettext_lazy(
-        "The highest of the %(measured)s day that was measured, once the top 5 %% are left out.",
-        "The highest of the %(measured)s days that were measured, once the top 5 %% are left out.",
-        "measured",
-    ),
-    Aggregation.DAYS: ngettext_lazy(
-        "The sum of the %(measured)s day that was measured, over all days of the term.",
-        "The sum of the %(measured)s days that were measured, over all days of the term.",
-        "measured",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +33,6 @@ class Seen:
     read_at: datetime
     quantity: Decimal
     collection_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What was rated at once, the whole line or one of its periods: range, quantity, price, amount by row."""
-
-    rows: list[tuple[str, str, str, str]]
-    period: str = ""
-    quantity: str = ""
-    amount: str = ""
-    start: date | None = None
-    exact: Decimal = Decimal(0)
 
 
 @dataclass
@@ -127,23 +83,22 @@ class Proof:
         """What a correction comes to. More than the amount, where several lines give it back."""
         return self.charged - self.line.settled
 
+    @cached_property
+    def stated(self) -> Stated:
+        return Stated(self.line, self.unit)
+
     @property
     def rates_each_period(self) -> bool:
         """Whether the steps are those of one period each, and name it."""
-        return self._frozen.get("periods") == Periods.EACH and len(self.periods) > 1
+        return self.stated.frozen.get("periods") == Periods.EACH and len(self.periods) > 1
 
     @cached_property
     def parts(self) -> list[Part]:
         """The charge, by period where each was rated by itself; a period that cost nothing has no part."""
-        assert self.line.quantity is not None
         assert self.unit is not None
         if self.rates_each_period:
-            return list(self._parts_by_period())
-        if any("period" in step for step in self.line.steps):
-            # A credit of which another line has the periods.
-            amount = write_price(self.line.exact, self.currency)
-            return [Part([(_("Each period by itself"), self.unit.number(self.line.quantity), "", amount)])]
-        return [Part(self._rows(Charge(self.line.quantity, self.line.exact, tuple(map(read_step, self.line.steps)))))]
+            return list(parts.by_period(self.line, self.unit, self.currency, self.periods))
+        return [parts.together(self.line, self.unit, self.currency)]
 
     @property
     def lists_parts(self) -> bool:
@@ -169,93 +124,6 @@ class Proof:
     def unit_title(self) -> str:
         assert self.unit is not None
         return self.unit.symbol or str(self.unit).capitalize()
-
-    @property
-    def price_note(self) -> str:
-        """Which prices these are."""
-        frozen, override = self._frozen, self.line.override
-        day = dates.full_day(date.fromisoformat(frozen["effective_from"]))
-        told = {"day": day, "version": frozen["version"]}
-        if override is not None and override.has_own_prices:
-            return (
-                _(
-                    "What was not agreed is as the price of the product says, in force since %(day)s, version"
-                    " %(version)s."
-                )
-                % told
-            )
-        if frozen.get("price_at") == PriceAt.INVOICE:
-            return _("The price on the day of the invoice, in force since %(day)s, version %(version)s.") % told
-        return _("Price in force since %(day)s, version %(version)s.") % told
-
-    @property
-    def agreed_note(self) -> str:
-        """What was agreed for the service, on which days and why; nothing where its prices are everybody's."""
-        frozen, override = self._frozen.get("override"), self.line.override
-        if not frozen or override is None:
-            return ""
-        end = date.fromisoformat(frozen["end"]) if frozen["end"] else None
-        days = agreed_days(date.fromisoformat(frozen["start"]), end)
-        told = {"days": days, "what": override.what, "reason": frozen["reason"]}
-        return _("Agreed for this service %(days)s: %(what)s. %(reason)s") % told
-
-    @property
-    def levels(self) -> list[tuple[date, Decimal]]:
-        """The days of a level that was aggregated, in the unit of the line."""
-        assert self.unit is not None
-        pairs = self.line.levels or []
-        return [(date.fromisoformat(day), self.unit.from_base(Decimal(value))) for day, value in pairs]
-
-    @property
-    def aggregated(self) -> str:
-        """How those days became one quantity."""
-        how = Aggregation(self._frozen.get("aggregation", Aggregation.LATEST))
-        return _AGGREGATED[how] % {"measured": len(self.line.levels)} if self.line.levels else ""
-
-    @property
-    def _frozen(self) -> dict[str, Any]:
-        return dict(self.line.pricing or {})
-
-    def _parts_by_period(self) -> Iterator[Part]:
-        assert self.unit is not None
-        steps: dict[str, list[Step]] = defaultdict(list)
-        for step in self.line.steps:
-            steps[step["period"]].append(read_step(step))
-        for period, quantity in self.periods:
-            if own := steps.pop(str(period.start), None):
-                amount = exact_sum(step.amount for step in own)
-                yield Part(
-                    rows=self._rows(Charge(quantity, amount, tuple(own))),
-                    period=period_words(period.start, period.end),
-                    quantity=self.unit.write(quantity),
-                    amount=write_price(amount, self.currency),
-                    start=period.start,
-                    exact=amount,
-                )
-
-    def _rows(self, charge: Charge) -> list[tuple[str, str, str, str]]:
-        assert self.unit is not None
-        return charge_rows(read_pricing(self._frozen), charge, self.unit, self.currency)
-
-
-def read_step(step: dict[str, str | None]) -> Step:
-    """Read a step as it is stored on a line."""
-    start, end, *numbers = (
-        None if (text := step[name]) is None else Decimal(text)
-        for name in ("from", "to", "quantity", "unit_price", "flat_fee", "amount")
-    )
-    quantity, unit_price, flat_fee, amount = (number or Decimal(0) for number in numbers)
-    return Step(start, end, quantity, unit_price, flat_fee, amount)
-
-
-def period_words(start: date, end: date) -> str:
-    """`30 October 2026` for a day, `October 2026` for a month, else its two ends, as on the line."""
-    last = end - timedelta(days=1)
-    if start == last:
-        return dates.full_day(start)
-    if start.day == 1 and end == month(start).end:
-        return dates.month(start)
-    return dates.span(start, end)
 
 
 def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:

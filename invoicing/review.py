@@ -14,6 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Case, OuterRef, QuerySet, Subquery, Value, When
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -23,7 +24,7 @@ from catalog.terms import number_at
 from invoicing import anomalies
 from invoicing.anomalies import Bill, Used
 from invoicing.drafts import Draft
-from invoicing.models import Decision, Line
+from invoicing.models import Decision, Line, Parked
 from metering import dates
 from metering.decimals import EXACT, exact_sum
 from metering.language import in_digits
@@ -180,6 +181,20 @@ def held(services: Sequence[Service]) -> set[int]:
     """Return those of the services that a person holds."""
     newest = decisions(services) if services else {}
     return {pk for pk, decision in newest.items() if decision.verdict == Decision.Verdict.HOLD}
+
+
+def with_waiting(services: QuerySet[Service]) -> QuerySet[Service]:
+    """Give each service `waits`: `held` by a person, waiting for `approval`, `parked`, or empty."""
+    decided = Decision.objects.filter(service=OuterRef("pk")).order_by("-id").values("verdict")[:1]
+    parked = Parked.objects.filter(service=OuterRef("pk")).values("needs_approval")
+    return services.alias(decided=Subquery(decided), unapproved=Subquery(parked)).annotate(
+        waits=Case(
+            When(decided=Decision.Verdict.HOLD, then=Value("held")),
+            When(unapproved=True, then=Value("approval")),
+            When(unapproved=False, then=Value("parked")),
+            default=Value(""),
+        )
+    )
 
 
 def is_let_through(decision: Decision | None, due: date | None) -> bool:

@@ -21,7 +21,7 @@ from catalog import missing_prices
 from catalog.models import Service, User
 from catalog.money import write
 from catalog.wording import percent
-from invoicing import boundary, cockpit, corrections, preview, review, runs, termination, usage_invoicing
+from invoicing import boundary, cockpit, corrections, preview, review, runs, settlements, termination, usage_invoicing
 from invoicing.billing import create_invoices
 from invoicing.drafts import CannotBill
 from invoicing.models import Decision, Deferral, Difference, Parked, Preview, Run, RunNote
@@ -250,8 +250,8 @@ def finish(request: HttpRequest, public_id: str) -> HttpResponse:
 def differences(request: HttpRequest) -> HttpResponse:
     """Which usage changed after it was billed, and what does that come to?"""
     page = Paginator(_differences(), PAGE).get_page(request.GET.get("page"))
-    settlements = {one.difference.pk: one for one in corrections.of_differences(list(page))}
-    rows = [(each, settlements.get(each.pk)) for each in page]
+    settled = {one.difference.pk: one for one in settlements.of_differences(list(page))}
+    rows = [(each, settled.get(each.pk)) for each in page]
     return render(request, "staff/differences.html", {"section": "differences", "page": page, "rows": rows})
 
 

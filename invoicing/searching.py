@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from catalog.models import OVER, Client, Service, User
 from catalog.naming import clients_called, ids_of_clients, public_id, services_called
+from invoicing import review
 from invoicing.models import Invoice, Line, Message, Series
 from metering import lookup
 from metering.models import Tenant
@@ -69,7 +70,7 @@ def clients(text: str) -> list[Client]:
 
 
 def services(text: str) -> list[Service]:
-    rows = Service.objects.select_related("client", "product")
+    rows = review.with_waiting(Service.objects.select_related("client", "product"))
     if (number := public_id(text)) is not None:
         return list(rows.filter(public_id=number))
     return lookup.best(rows, ("name",), text, SHOWN + 1)

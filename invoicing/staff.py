@@ -16,9 +16,10 @@ from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import OVER, Client, Override, Product, ProductPrice, Service, UsedOfLimit, User
 from catalog.overrides import ONE_DAY, earliest_end
-from invoicing import payments, proof, searching, statistics, timelines, usage_invoicing
+from invoicing import payments, proof, review, searching, statistics, timelines, usage_invoicing
 from invoicing.invoice_lists import Chosen
 from invoicing.models import Decision, Deferral, DraftInvoice, Invoice, Parked
+from invoicing.panel import Panel
 from invoicing.today import Today
 from metering import collection, lookup
 from metering.access import staff
@@ -59,7 +60,7 @@ def _parked_for(lacking: Missing, parked: Iterable[Parked]) -> list[Parked]:
 def services(request: HttpRequest) -> HttpResponse:
     """All of them, those that fit a word, or those of a client or a product."""
     query, of_client, of_product = lookup.cleaned(request.GET.get("q")), _of_client(request), None
-    rows = searching.listed_services(query).select_related("client", "product", "tenant__server")
+    rows = review.with_waiting(searching.listed_services(query)).select_related("client", "product", "tenant__server")
     if of_client:
         rows = rows.filter(client=of_client)
     if pk := _number(request.GET.get("product")):
@@ -88,7 +89,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "section": "services",
             "service": one,
             "used_of_limit": UsedOfLimit.objects.filter(service=one).first(),
-            "metrics": metrics,
+            "metrics": [(each, Panel(each)) for each in metrics],
             "enabled": enabled,
             "so_far": statistics.total(enabled) if any(each.amount is not None for each in enabled) else None,
             "stale": [each for each in enabled if each.is_stale],
@@ -206,6 +207,8 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
             "proofs": proof.of_invoice(one, Invoice.objects.all()),
             "credit_notes": one.credit_notes.order_by("entry"),
             "credited_invoice": one.credits,
+            "replacements": Invoice.objects.replacing(one),
+            "replaced": Invoice.objects.replaced_by(one),
         },
     )
 

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from invoicing import (
+    account_views,
     alert_views,
     audit_views,
     client_views,
@@ -117,5 +118,5 @@ urlpatterns = [
         people_views.staff_again,
         name="staff_client_again",
     ),
-    path("clients/<int:pk>/keys/<int:key>/revoke/", people_views.staff_revoke_key, name="staff_client_revoke_key"),
+    path("clients/<int:pk>/keys/<int:key>/revoke/", account_views.staff_revoke_key, name="staff_client_revoke_key"),
 ]

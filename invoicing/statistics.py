@@ -5,73 +5,40 @@ The charge so far is what an invoice of today would bill, by the same code, and 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import NamedTuple
 
 from django.conf import settings as site
-from django.utils.translation import gettext as _
 
-from catalog import price_book
 from catalog.aggregation import Aggregation
-from catalog.in_force import InForce, choose, overrides_of
+from catalog.in_force import InForce, choose
 from catalog.models import OVER, MetricSetting, Override, Service
 from catalog.money import round_amount
-from catalog.pricing import HUNDRED, ZERO, Charge, Pricing, PricingError, added, rate
-from catalog.wording import AGGREGATIONS, charge_rows, charge_sentence, price_sentence, ranges
-from invoicing import history, outlook, unbilled, unusual
-from invoicing.forecast import FEW, LOOK_BACK, NOTHING, Range, ran_out_on
-from invoicing.history import Days, Key
-from invoicing.models import InvoicingSpan
+from catalog.pricing import ZERO, Charge, Pricing, PricingError, added, rate
+from invoicing import forecast, history, outlook
+from invoicing.billable import Billable
+from invoicing.forecast import LOOK_BACK, NOTHING, Range
+from invoicing.history import Days, Newest
+from invoicing.known import Known, zone_of
 from invoicing.outlook import NextUnit, Observed, Outlook, Priced
-from invoicing.unbilled import Billable
-from metering import dates, periods
+from invoicing.usage_invoicing import was_on
+from metering import periods
 from metering.collection import declared_metrics
-from metering.decimals import EXACT, exact_sum, round_half_up
-from metering.models import Latest, Metric
+from metering.decimals import exact_sum
+from metering.models import Metric
 from metering.periods import Period, local_day
 from metering.providers import base
 from metering.providers.base import MetricType
 from metering.units import Unit
 
 ONE_DAY = timedelta(days=1)
-#: Where on a bar, in percent, words around a tick would meet those at its beginning, or at its end.
-NEAR_START, NEAR_END = Decimal(25), Decimal(80)
-
-
-class Newest(NamedTuple):
-    """The newest value of a metric of a tenant, as metering.models.Latest has it, and when it was last brought."""
-
-    tenant_id: int
-    metric_id: int
-    value: Decimal
-    quota: Decimal | None
-    read_at: datetime
-    collected_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """The bar of used against included and limit, in percent of its length."""
-
-    inside: Decimal
-    over: Decimal
-    tick: Decimal | None
-
-    @property
-    def anchor(self) -> str:
-        """To which side of the tick its words stand, so that they stay on the bar; nothing where they join those at
-        its end."""
-        if self.tick is None or self.tick > NEAR_END:
-            return ""
-        return "start" if self.tick < NEAR_START else "end" if self.tick > HUNDRED - NEAR_START else "middle"
 
 
 @dataclass
 class Statistics:
-    """One metric of one service."""
+    """The figures of one metric of one service."""
 
     metric: Metric
     unit: Unit
@@ -108,75 +75,32 @@ class Statistics:
         return exact_sum(round_amount(charge.amount, self.currency) for charge in self.charges)
 
     @property
+    def unbilled_amount(self) -> Decimal | None:
+        return round_amount(self.unbilled.amount, self.currency) if self.unbilled else None
+
+    @property
+    def charged_quantity(self) -> Decimal:
+        return self.charges[0].quantity if self.charges else ZERO
+
+    @property
     def agreed(self) -> Override | None:
         """What was agreed for this service and is in force for it."""
         return self.in_force.override if self.in_force else None
 
     @property
-    def unbilled_amount(self) -> Decimal | None:
-        return round_amount(self.unbilled.amount, self.currency) if self.unbilled else None
+    def included(self) -> Decimal:
+        """The quantity included in the prices, or none."""
+        return self.pricing.included if self.pricing else ZERO
 
     @property
-    def price_words(self) -> str:
-        return price_sentence(self.pricing, self.unit, self.currency) if self.pricing else ""
+    def aggregation(self) -> Aggregation:
+        """How the days of a level become what is charged."""
+        return Aggregation(self.in_force.version.aggregation) if self.in_force else Aggregation.LATEST
 
     @property
-    def reason(self) -> str:
-        """How the amount comes about, in a sentence."""
-        charges = self.charges or ([self.unbilled] if self.unbilled else [])
-        return "; ".join(
-            charge_sentence(self.pricing, charge, self.unit, self.currency) for charge in charges if self.pricing
-        )
-
-    @property
-    def price_table(self) -> list[tuple[str, Decimal, Decimal]]:
-        """The brackets as (range in words, unit price, flat fee)."""
-        if self.pricing is None:
-            return []
-        words = ranges(self.pricing, self.unit)
-        return [
-            (text, bracket.unit_price, bracket.flat_fee)
-            for text, bracket in zip(words, self.pricing.brackets, strict=True)
-        ]
-
-    @property
-    def shown_number(self) -> str:
-        return "" if self.quantity is None else self.unit.number(self.quantity, places=2)
-
-    @property
-    def shown_noun(self) -> str:
-        """What the number counts, and since when: `GB now`, `emails since 1 November`."""
-        noun = self.unit.noun(self.quantity or Decimal(0))
-        if self.metric.type == MetricType.SNAPSHOT:
-            if self.latest and self.is_stale:
-                return _("%(noun)s on %(day)s") % {"noun": noun, "day": dates.long_day(self.latest.collected_at.date())}
-            return _("%(noun)s now") % {"noun": noun}
-        return _("%(noun)s since %(day)s") % {"noun": noun, "day": dates.long_day(self.since)} if self.since else noun
-
-    @property
-    def meter_end(self) -> str:
-        """What stands at the end of the bar: the limit, the quantity included, or what was used beyond it."""
-        meter = self.meter
-        if not self.limit and not (meter and meter.tick):
-            return self.meter_tick
-        end = self.shown_number
-        if self.limit:
-            end = _("%(number)s limit") % {"number": self.unit.number(self.limit, places=2)}
-        return f"{self.meter_tick}, {end}" if meter and meter.tick and not meter.anchor else end
-
-    @property
-    def meter_tick(self) -> str:
-        included = self.pricing.included if self.pricing else Decimal(0)
-        return _("%(number)s included") % {"number": self.unit.number(included, places=2)}
-
-    @property
-    def meter_words(self) -> str:
-        """The bar for those who cannot see it."""
-        said = {"used": f"{self.shown_number} {_(self.unit.plural)}", "included": self.meter_tick}
-        if not self.limit:
-            return _("%(used)s used, %(included)s") % said
-        said["limit"] = self.unit.number(self.limit, places=2)
-        return _("%(used)s used, %(included)s, %(limit)s allowed") % said
+    def has_plain_level(self) -> bool:
+        """Whether it is a level that counts as it is when the term ends."""
+        return not self.metric.adds_up and self.aggregation is Aggregation.LATEST
 
     @property
     def next_unit(self) -> NextUnit | None:
@@ -186,68 +110,30 @@ class Statistics:
         return None if self.in_force.rates_each_period else outlook.next_unit(self.pricing, self.charges[0].quantity)
 
     @property
-    def charge_rows(self) -> list[tuple[str, str, str, str]]:
-        """How the charge comes about, as rows of a table; none where several lines make it."""
-        if len(self.charges) != 1 or self.pricing is None:
-            return []
-        return charge_rows(self.pricing, self.charges[0], self.unit, self.currency)
-
-    @property
-    def charged_quantity(self) -> Decimal:
-        return self.charges[0].quantity if self.charges else ZERO
-
-    @property
-    def what_counts(self) -> str:
-        """What of a level is charged, where that is not what it is in the end."""
-        how = Aggregation(self.in_force.version.aggregation) if self.in_force else Aggregation.LATEST
-        if self.metric.adds_up or how is Aggregation.LATEST:
-            return ""
-        return _("what counts is the %(aggregation)s.") % {"aggregation": AGGREGATIONS[how]}
-
-    @property
-    def has_plain_level(self) -> bool:
-        """Whether it is a level that counts as it is when the term ends."""
-        return not self.metric.adds_up and not self.what_counts
-
-    @property
     def is_over_limit(self) -> bool:
         return self.limit is not None and self.quantity is not None and self.quantity > self.limit
 
     @property
     def has_included_left(self) -> bool:
-        included = self.pricing.included if self.pricing else ZERO
-        return self.metric.adds_up and self.quantity is not None and self.quantity < included
+        return self.metric.adds_up and self.quantity is not None and self.quantity < self.included
 
     @property
     def ran_out_on(self) -> date | None:
         """The day on which the quantity included was used up; None where it is not, or that is not known."""
-        included = self.pricing.included if self.pricing else ZERO
+        included = self.included
         if not included or not self.metric.adds_up or self.quantity is None or self.quantity <= included:
             return None
         if self.since is None or not self.days.points or self.days.points[0][0] > self.since:
             return None
-        return ran_out_on(self.unit.to_base(included), self.days.between(self.since, date.max))
-
-    @property
-    def meter(self) -> Meter | None:
-        """Used of included and of limit, if there is one of them."""
-        included = self.pricing.included if self.pricing else Decimal(0)
-        end = self.limit or included
-        if self.quantity is None or not end:
-            return None
-        length = max(end, self.quantity)
-        inside = min(self.quantity, included) if included else Decimal(0)
-        over = EXACT.subtract(self.quantity, inside)
-        tick = included if included and included < length else None
-        return Meter(_percent(inside, length), _percent(over, length), _percent(tick, length) if tick else None)
+        return forecast.ran_out_on(self.unit.to_base(included), self.days.between(self.since, date.max))
 
 
 def of_service(service: Service, *, at: datetime) -> list[Statistics]:
     """Return every metric that the service's server declares, and what else its product bills or its tenant ever
     brought, with what is known of this service. Without a tenant, that is every metric of the provider."""
     declared = declared_metrics(service.product.provider) if service.product.provider else []
-    known = _Known([service], at, with_days=True, declared=declared)
-    found = known.statistics(service, declared)
+    known = Known([service], at, with_days=True, declared=declared)
+    found = _of_metrics(known, service, declared)
     if service.tenant is None:
         return found
     server, brought = service.tenant.server, {metric for _, metric in known.latest}
@@ -257,7 +143,7 @@ def of_service(service: Service, *, at: datetime) -> list[Statistics]:
 
 def enabled_of(service: Service, *, at: datetime) -> list[Statistics]:
     """Return the metrics that are enabled for a service, with what is known of them and their days."""
-    return _Known([service], at, with_days=True).statistics(service)
+    return _of_metrics(Known([service], at, with_days=True), service)
 
 
 def enabled_of_each(
@@ -265,8 +151,8 @@ def enabled_of_each(
 ) -> dict[int, list[Statistics]]:
     """Return the metrics that are enabled for some services, by their ids, with what they cost and will come to, in a
     constant number of queries. How much was used is left out of what is not charged, unless they come `with_days`."""
-    known = _Known(services, at, with_days=with_days)
-    return {service.pk: known.statistics(service) for service in services}
+    known = Known(services, at, with_days=with_days)
+    return {service.pk: _of_metrics(known, service) for service in services}
 
 
 def total(metrics: Iterable[Statistics]) -> Decimal:
@@ -288,176 +174,53 @@ def expected(metrics: Iterable[Statistics]) -> Range | None:
     return whole
 
 
-def term_of(service: Service) -> Period:
-    """Return the current term of a service: the last one that was billed, or its first."""
-    return service.term(max(service.next_term - 1, 0))
+def _of_metrics(known: Known, service: Service, declared: Sequence[Metric] | None = None) -> list[Statistics]:
+    """Return the metrics that are declared, or else those that are enabled for a service."""
+    settings = {setting.metric_id: setting for setting in known.settings.get(service.product_id, ())}
+    if declared is None:
+        declared = [setting.metric for setting in settings.values() if setting.is_enabled]
+    lines: dict[int, list[Billable]] = defaultdict(list)
+    for line in known.lines_of(service):
+        lines[line.setting.metric_id].append(line)
+    return [
+        _of_metric(known, service, metric, settings.get(metric.pk), lines.get(metric.pk, [])) for metric in declared
+    ]
 
 
-class _Known:
-    """What is known of some services at an instant, read together.
-
-    With `with_days`, that is every day of the current term and the last one, and what was used of
-    metrics that are not charged.
-    """
-
-    def __init__(
-        self, services: Sequence[Service], at: datetime, *, with_days: bool = False, declared: Sequence[Metric] = ()
-    ) -> None:
-        self.at = at
-        self.with_days = with_days
-        self.settings = price_book.settings_of({service.product_id for service in services})
-        metered = [service for service in services if service.tenant_id]
-        running = [service for service in metered if service.is_billable]
-        self.spans = list(InvoicingSpan.objects.all())
-        has = unusual.about(metered) if metered else frozenset()
-        priced = {product: [each for each in group if each.versions.all()] for product, group in self.settings.items()}
-        cuts = [unbilled.to_date(service, local_day(at, _zone(service))) for service in running]
-        self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
-        self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
-        self.tenants = [service.tenant_id for service in metered if service.tenant_id]
-        newest = Latest.objects.filter(tenant_id__in=self.tenants).with_collected_at()
-        self.latest = {row[:2]: Newest(*row) for row in newest.values_list(*Newest._fields)}
-        self.terms = {service.pk: term_of(service) for service in services}
-        self.days: dict[Key, Days] = {}
-        self.levels: dict[Key, tuple[Decimal, Decimal]] = {}
-        self._read_days(metered if with_days else running, declared)
-
-    def _read_days(self, services: Sequence[Service], declared: Sequence[Metric]) -> None:
-        """Read what a forecast needs beyond the lines: the days of monthly totals, those of the last term where the
-        current one is young, and between which values levels lay."""
-        enabled = {each.metric for group in self.settings.values() for each in group if each.is_enabled}
-        metrics = enabled.union(declared)
-        if not services or not metrics:
-            return
-        today = self.at.date()
-        until, back = today + timedelta(days=2), timedelta(days=LOOK_BACK)
-        starts = {service.pk: self.terms[service.pk].start for service in services}
-        recently = _since(services, dict.fromkeys(starts, today - back))
-        levels = [metric.pk for metric in metrics if not metric.adds_up]
-        if self.with_days:
-            since = _since(services, {pk: min(start, today - back) - back for pk, start in starts.items()})
-            self.days = history.by_day(since, metrics, until)
-            self.levels = history.levels_among(self.days, recently, levels)
-            return
-        self.levels = history.levels(recently, levels)
-        months = [metric for metric in metrics if metric.type == MetricType.MONTH]
-        if months:
-            self.days = history.by_day(
-                _since(services, {pk: start - back for pk, start in starts.items()}), months, until
-            )
-        young = {pk: start - back for pk, start in starts.items() if (today - start).days <= FEW}
-        daily = [metric for metric in metrics if metric.type in (MetricType.DAY, MetricType.COUNTER)]
-        if young and daily:
-            self.days |= history.by_day(_since(services, young), daily, until)
-
-    def statistics(self, service: Service, declared: Sequence[Metric] | None = None) -> list[Statistics]:
-        """Return the metrics that are declared, or else those that are enabled for a service."""
-        settings = {setting.metric_id: setting for setting in self.settings.get(service.product_id, ())}
-        if declared is None:
-            declared = [setting.metric for setting in settings.values() if setting.is_enabled]
-        lines: dict[int, list[Billable]] = defaultdict(list)
-        for line in self.found[service.pk].billable if service.pk in self.found else ():
-            lines[line.setting.metric_id].append(line)
-        return [
-            self._of_metric(service, metric, settings.get(metric.pk), lines.get(metric.pk, [])) for metric in declared
-        ]
-
-    def _of_metric(
-        self, service: Service, metric: Metric, setting: MetricSetting | None, lines: list[Billable]
-    ) -> Statistics:
-        key = (service.tenant_id or 0, metric.pk)
-        latest = self.latest.get(key)
-        has_ended = service.status in OVER
-        if has_ended and latest and local_day(latest.collected_at, _zone(service)) >= ends(service):
-            latest = None
-        one = Statistics(
-            metric, metric.unit, service.currency, setting, latest=latest, zone=_zone(service), has_ended=has_ended
-        )
-        known = self._days_of(service, metric, latest)
-        if self.with_days:
-            one.days = known
-        if setting is not None:
-            agreed = self.overrides.get((service.pk, setting.pk), [])
-            _set_prices(one, setting, agreed, lines, local_day(self.at, _zone(service)))
-        used = _used(lines) or _uncharged(one, max(self.terms[service.pk].start, begins(service)))
-        _fill(one, latest, used, self.at)
-        _charge(one, lines, is_on=bool(lines) or self._is_on(service, one))
-        if latest is not None and one.is_enabled and service.is_billable:
-            one.term = self.terms[service.pk]
-            self._look_ahead(service, one, known, lines, used[0] if used else ZERO)
-        return one
-
-    def _days_of(self, service: Service, metric: Metric, latest: Newest | None) -> Days:
-        if latest is None:
-            return history.NONE
-        found = self.days.get((latest.tenant_id, metric.pk), history.NONE)
-        if metric.type != MetricType.MONTH:
-            return found
-        zone, term = _zone(service), self.terms[service.pk]
-        last = local_day(latest.collected_at, zone)
-        read, since = local_day(latest.read_at, zone), max(begins(service), term.start - timedelta(days=LOOK_BACK))
-        return found.still(max(since, read + ONE_DAY), last)
-
-    def _is_on(self, service: Service, one: Statistics) -> bool:
-        """Whether what is open now is charged: all of it must have been switched on and have a price."""
-        if one.setting is None or not one.is_enabled or not service.is_billable:
-            return False
-        today, since = local_day(self.at, _zone(service)), self.terms[service.pk].start
-        period = periods.month(today) if one.metric.type == MetricType.MONTH else periods.day(today)
-        if not one.metric.adds_up and since <= today:
-            period = Period(since, today + ONE_DAY)
-        began = max(period.start, service.metered_from or period.start)
-        end = max(period.end, began + ONE_DAY)
-        return one.setting.version_on(began) is not None and unbilled.was_on(one.setting, self.spans, began, end)
-
-    def _look_ahead(self, service: Service, one: Statistics, known: Days, lines: list[Billable], used: Decimal) -> None:
-        term, latest = self.terms[service.pk], one.latest
-        assert latest is not None  # nothing is expected of what nobody measured
-        key, since = (latest.tenant_id, latest.metric_id), term.start - timedelta(days=LOOK_BACK)
-        days = known
-        if lines and one.metric.type != MetricType.MONTH:
-            days = Days([(item.start, item.value) for line in lines for item in line.items])
-        observed = Observed(
-            at=latest.collected_at,
-            zone=_zone(service),
-            days=days,
-            before=known.whole(since, term.start),
-            level=latest.value,
-            least_and_most=self.levels.get(key),
-        )
-        is_charged = one.in_force is not None and one.pricing is not None and one.unbilled is None
-        priced = Priced(lines, one.in_force, one.pricing, one.currency) if is_charged else None  # type: ignore[arg-type]
-        try:
-            total = used if one.metric.adds_up else latest.value
-            one.outlook = outlook.of_metric(one.metric, one.unit, term, observed, total, priced)
-        except PricingError:
-            return  # what cannot be rated is said where the charge is
-        one.is_waiting_for_days = one.outlook is None and is_charged
+def _of_metric(
+    known: Known, service: Service, metric: Metric, setting: MetricSetting | None, lines: list[Billable]
+) -> Statistics:
+    latest, zone = known.latest.get((service.tenant_id or 0, metric.pk)), zone_of(service)
+    has_ended = service.status in OVER
+    if has_ended and latest and local_day(latest.collected_at, zone) >= service.ends:
+        latest = None
+    one = Statistics(metric, metric.unit, service.currency, setting, latest=latest, zone=zone, has_ended=has_ended)
+    days = known.days_of(service, metric, latest)
+    if known.with_days:
+        one.days = days
+    if setting is not None:
+        agreed = known.overrides.get((service.pk, setting.pk), [])
+        _set_prices(one, setting, agreed, lines, local_day(known.at, zone))
+    used = _used(lines) or _uncharged(one, max(known.terms[service.pk].start, service.begins))
+    _fill(one, latest, used, known.at)
+    _charge(one, lines, is_on=bool(lines) or _is_on(known, service, one))
+    if latest is not None and one.is_enabled and service.is_billable:
+        one.term = known.terms[service.pk]
+        _look_ahead(known, one, days, lines, used[0] if used else ZERO)
+    return one
 
 
-def begins(service: Service) -> date:
-    """Return the day from which on the usage of its tenant is that of a service: before, it may be another's."""
-    return service.metered_from or service.anchor
-
-
-def ends(service: Service) -> date:
-    """Return the day before which the usage of its tenant is that of a service: later, it may be another's."""
-    if service.status not in OVER:
-        return date.max
-    return service.terminated_on + ONE_DAY if service.terminated_on else service.anchor
-
-
-def _since(services: Iterable[Service], days: Mapping[int, date]) -> dict[int, date]:
-    """Return from which day on to look at the tenants of those services that have a day, none before it is theirs."""
-    return {
-        service.tenant_id: max(days[service.pk], begins(service))
-        for service in services
-        if service.tenant_id and service.pk in days
-    }
-
-
-def _zone(service: Service) -> tzinfo:
-    return service.tenant.server.zone if service.tenant else UTC
+def _is_on(known: Known, service: Service, one: Statistics) -> bool:
+    """Whether what is open now is charged: all of it must have been switched on and have a price."""
+    if one.setting is None or not one.is_enabled or not service.is_billable:
+        return False
+    today, since = local_day(known.at, one.zone), known.terms[service.pk].start
+    period = periods.month(today) if one.metric.type == MetricType.MONTH else periods.day(today)
+    if not one.metric.adds_up and since <= today:
+        period = Period(since, today + ONE_DAY)
+    began = max(period.start, service.metered_from or period.start)
+    end = max(period.end, began + ONE_DAY)
+    return one.setting.version_on(began) is not None and was_on(one.setting, known.spans, began, end)
 
 
 def _used(lines: Sequence[Billable]) -> tuple[Decimal, date] | None:
@@ -520,5 +283,26 @@ def _pricing(in_force: InForce, currency: str) -> Pricing | None:
         return None
 
 
-def _percent(part: Decimal, whole: Decimal) -> Decimal:
-    return round_half_up(EXACT.divide(EXACT.multiply(part, HUNDRED), whole), 2)
+def _look_ahead(known: Known, one: Statistics, measured: Days, lines: list[Billable], used: Decimal) -> None:
+    latest, term = one.latest, one.term
+    assert latest is not None  # nothing is expected of what nobody measured
+    assert term is not None
+    days = measured
+    if lines and one.metric.type != MetricType.MONTH:
+        days = Days([(item.start, item.value) for line in lines for item in line.items])
+    observed = Observed(
+        at=latest.collected_at,
+        zone=one.zone,
+        days=days,
+        before=measured.whole(term.start - timedelta(days=LOOK_BACK), term.start),
+        level=latest.value,
+        least_and_most=known.levels.get((latest.tenant_id, latest.metric_id)),
+    )
+    is_charged = one.in_force is not None and one.pricing is not None and one.unbilled is None
+    priced = Priced(lines, one.in_force, one.pricing, one.currency) if is_charged else None  # type: ignore[arg-type]
+    try:
+        total = used if one.metric.adds_up else latest.value
+        one.outlook = outlook.of_metric(one.metric, one.unit, term, observed, total, priced)
+    except PricingError:
+        return  # what cannot be rated is said where the charge is
+    one.is_waiting_for_days = one.outlook is None and is_charged

@@ -221,7 +221,7 @@ def _attached(tenant: Tenant, to: Service | Order, since: date, at: datetime) ->
     if since > max(today, local_day(at, tenant.server.zone)):
         raise CannotAttach(_("%(day)s is still to come. Choose today or an earlier day.") % {"day": since})
     service = _made(to, tenant, since, today) if isinstance(to, Order) else _joined(to, tenant, since)
-    current = service.term(max(service.next_term - 1, 0))
+    current = service.current_term
     if current.end < today:
         if isinstance(to, Order):
             raise CannotAttach(

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from invoicing import (
+    account_views,
     alert_views,
     explain_views,
     invitation_views,
@@ -69,10 +70,10 @@ urlpatterns = [
         people_views.portal_again,
         name="portal_client_again",
     ),
-    path("account/keys/", people_views.portal_keys, name="portal_client_keys"),
-    path("account/keys/<int:pk>/", people_views.portal_keys, name="portal_client_keys_of"),
-    path("account/keys/<int:pk>/make/", people_views.portal_make_key, name="portal_client_make_key"),
-    path("account/keys/<int:pk>/<int:key>/revoke/", people_views.portal_revoke_key, name="portal_client_revoke_key"),
-    path("account/client/", people_views.portal_data, name="portal_client_data"),
-    path("account/client/<int:pk>/", people_views.portal_data, name="portal_client_data_of"),
+    path("account/keys/", account_views.portal_keys, name="portal_client_keys"),
+    path("account/keys/<int:pk>/", account_views.portal_keys, name="portal_client_keys_of"),
+    path("account/keys/<int:pk>/make/", account_views.portal_make_key, name="portal_client_make_key"),
+    path("account/keys/<int:pk>/<int:key>/revoke/", account_views.portal_revoke_key, name="portal_client_revoke_key"),
+    path("account/client/", account_views.portal_data, name="portal_client_data"),
+    path("account/client/<int:pk>/", account_views.portal_data, name="portal_client_data_of"),
 ]

@@ -1,4 +1,4 @@
-"""The history of a metric as charts and tables: of the current term with what is ahead of it, by day and by month."""
+"""The charts of a metric's history: of the current term with what is ahead of it, by day and by month."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
@@ -9,13 +9,13 @@ from babel.numbers import format_compact_decimal
 from django.utils.translation import gettext as _
 
 from catalog.pricing import ONE, ZERO
-from invoicing import chart
-from invoicing.chart import Ahead, Chart, Point, Table
+from invoicing import chart, usage_tables
+from invoicing.chart import Ahead, Chart, Point
 from invoicing.forecast import fraction
 from invoicing.history import Month
 from invoicing.statistics import Statistics
 from metering import dates, language
-from metering.decimals import EXACT, round_half_up
+from metering.decimals import EXACT
 from metering.periods import Period
 from metering.providers.base import MetricType
 from metering.units import Unit
@@ -24,15 +24,10 @@ ONE_DAY = timedelta(days=1)
 #: A longer term is not drawn as a whole, and in one younger than YOUNG days there is little to see: then the
 #: last RECENT days are.
 LONG, YOUNG, RECENT = 92, 3, 30
-#: From this number on an axis says millions in a word.
-COMPACT = 10**7
+#: An axis on which something is as much as this says millions in a word. The lines of any other stay below ten million.
+COMPACT = 5 * 10**6
 #: A quantity included that is so many times what was used would leave nothing of it to see.
 FAR = 4
-#: What is smaller would be nothing with two decimals.
-CENT = Decimal("0.01")
-
-#: A row of a table, its numbers not written yet.
-Row = tuple[Decimal | str, ...]
 
 
 def of_panel(one: Statistics, today: date) -> Chart | None:
@@ -55,8 +50,9 @@ def of_days(one: Statistics, days: Period) -> Chart:
     name = str(one.metric)
     title = _("%(metric)s each day") % {"metric": name}
     shown = [days.start + timedelta(days=number) for number in range(days.days)]
-    write, smallest = _axis(one.unit), _smallest(one.unit)
-    table = _table_of_days(one, values, shown, lumps)
+    mark = _included(one, values.values()) if not one.metric.adds_up else None
+    write, smallest = _axis(one.unit, values.values(), mark), _smallest(one.unit)
+    table = usage_tables.of_days(one, values, shown, lumps)
     sentence = _sentence(one, title, values.values())
     if not one.metric.adds_up:
         parts, gaps = _runs(shown, values)
@@ -70,9 +66,9 @@ def of_days(one: Statistics, days: Period) -> Chart:
             gaps=[_gap(days, *gap) for gap in gaps],
             write=write,
             ticks=_ticks(Period(days.start, days.end - ONE_DAY) if days.days > 1 else days),
-            mark=_included(one, values.values()),
+            mark=mark,
             smallest=smallest,
-            key=_key(one, has_gap=bool(gaps), has_mark=_included(one, values.values()) is not None),
+            key=_key(one, has_gap=bool(gaps), has_mark=mark is not None),
         )
     bars = [values.get(day) for day in shown]
     return chart.draw_bars(
@@ -94,28 +90,16 @@ def of_months(one: Statistics, months: Sequence[Month], shown: Sequence[date]) -
     name = str(one.metric)
     title = _("%(metric)s each month") if one.metric.adds_up else _("%(metric)s at the end of each month")
     title %= {"metric": name}
-    heads: tuple[str, ...] = (_("Month"), one.unit.symbol or name)
-    if not one.metric.adds_up:
-        heads = (*heads, _("Least"), _("Most"))
-    rows = _in_columns(one.unit, [_row_of_month(one, first, known.get(first)) for first in reversed(shown)])
     return chart.draw_bars(
         title=title,
         sentence=_sentence(one, title, [value for value in values if value is not None]),
-        table=Table(name, heads, rows),
+        table=usage_tables.of_months(one, known, shown),
         values=values,
-        write=_axis(one.unit),
+        write=_axis(one.unit, [value for value in values if value is not None]),
         ticks=chart.spread([dates.short_month(first) for first in shown], 3),
         smallest=_smallest(one.unit),
         key={"bar": name} | ({"gap": _("No values")} if None in values else {}),
     )
-
-
-def _row_of_month(one: Statistics, first: date, month: Month | None) -> Row:
-    name = dates.month(first)
-    if month is None:
-        return (name, _("no values"), *(("", "") if not one.metric.adds_up else ()))
-    values = [month.value] if one.metric.adds_up else [month.value, month.least, month.most]
-    return (name, *(one.unit.from_base(value) for value in values))
 
 
 def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
@@ -149,16 +133,14 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
         drawn.append(line)
     mark = _included(one, list(totals.values()), one.outlook.quantities.high if one.outlook else ZERO)
     ahead = one.outlook.quantities if one.outlook and not one.is_stale else None
-    rows = _rows_of_totals(one, points, totals, shown)
-    heads = (_("Day"), _("That day"), _("Since %(day)s") % {"day": dates.short_day(start)})
     return chart.draw_line(
         title=title,
         sentence=_sentence_of_total(one, title, totals[last]),
-        table=Table(_caption(one), heads, rows),
+        table=usage_tables.of_totals(one, dict(points), totals, shown, start),
         parts=drawn,
         gaps=_gaps(span, gaps, totals, now),
         ahead=Ahead(ahead.low, ahead.expected, ahead.high) if ahead else None,
-        write=_axis(one.unit),
+        write=_axis(one.unit, totals.values(), mark, ahead.high if ahead else ZERO),
         ticks=_ticks(span),
         mark=mark,
         smallest=_smallest(one.unit),
@@ -173,19 +155,6 @@ def _filled(shown: Sequence[date], totals: Mapping[date, Decimal], last: date) -
         if first <= day <= last:
             filled[day] = totals.get(day, filled.get(day - ONE_DAY, ZERO))
     return filled
-
-
-def _rows_of_totals(
-    one: Statistics, points: Sequence[tuple[date, Decimal]], totals: Mapping[date, Decimal], shown: Sequence[date]
-) -> list[tuple[str, ...]]:
-    each = dict(points)
-    rows: list[Row] = []
-    for day in shown:
-        if day in totals:
-            rows.append((dates.short_day(day), one.unit.from_base(each.get(day, ZERO)), totals[day]))
-        else:
-            rows.append((dates.short_day(day), _("no values"), ""))
-    return _in_columns(one.unit, rows)
 
 
 def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
@@ -203,49 +172,19 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     return chart.draw_line(
         title=title,
         sentence=_sentence(one, title, values.values()),
-        table=_table_of_days(one, values, shown),
+        table=usage_tables.of_days(one, values, shown),
         parts=[
             [Point((day - term.start).days / term.days if day != last else now, values[day]) for day in part]
             for part in parts
         ],
         gaps=_gaps(term, gaps, values, now),
         ahead=Ahead(level.low, level.expected, level.high) if level else None,
-        write=_axis(one.unit),
+        write=_axis(one.unit, values.values(), mark, level.high if level else ZERO),
         ticks=_ticks(term),
         mark=mark,
         smallest=_smallest(one.unit),
         key=_key(one, has_ahead=level is not None, has_gap=bool(gaps), has_mark=mark is not None),
     )
-
-
-def _table_of_days(
-    one: Statistics, values: Mapping[date, Decimal], shown: Sequence[date], lumps: Mapping[date, Decimal] | None = None
-) -> Table:
-    """A row for each day; for a level, one for all days in a row on which it was the same. `lumps` are values that
-    stand for the days before theirs, too."""
-    unit, name = one.unit, str(one.metric)
-
-    def said(day: date) -> Decimal | str:
-        if day in values:
-            return values[day]
-        if lumps and day in lumps:
-            return _("%(quantity)s up to here") % {"quantity": _number(unit, lumps[day])}
-        return _("no values")
-
-    written = list(zip(shown, _column(unit, [said(day) for day in shown]), strict=True))
-    if one.metric.adds_up:
-        rows = [(dates.short_day(day), value) for day, value in written]
-    else:
-        rows = [
-            (_days([day for day, _value in group]), value) for value, group in groupby(written, key=lambda row: row[1])
-        ]
-    return Table(_caption(one), (_("Day") if one.metric.adds_up else _("Days"), unit.symbol or name), rows)
-
-
-def _days(days: Sequence[date]) -> str:
-    if len(days) == 1:
-        return dates.short_day(days[0])
-    return _("%(start)s to %(end)s") % {"start": dates.short_day(days[0]), "end": dates.short_day(days[-1])}
 
 
 def _runs(shown: Sequence[date], values: Mapping[date, Decimal]) -> tuple[list[list[date]], list[tuple[date, date]]]:
@@ -290,15 +229,15 @@ def _ticks(span: Period) -> list[tuple[float, str]]:
 
 def _included(one: Statistics, values: Iterable[Decimal], high: Decimal = ZERO) -> tuple[Decimal, str] | None:
     """The quantity included, if it is near enough to what was used."""
-    included = one.pricing.included if one.pricing else ZERO
+    included = one.included
     if not included or (one.in_force is not None and one.in_force.rates_each_period):
         return None
     most = max([*values, high], default=ZERO)
     if not most or included > most * FAR:
         return None
-    return included, _("%(quantity)s included") % {
-        "quantity": f"{_number(one.unit, included)} {one.unit.symbol}".strip()
-    }
+    is_round = included % ONE.scaleb(included.adjusted() // 3 * 3 - 2) == 0  # so that it is exact in short, too
+    write = _axis(one.unit, [most, included] if is_round else ())
+    return included, _("%(quantity)s included") % {"quantity": write(included)}
 
 
 def _key(one: Statistics, *, has_ahead: bool = False, has_gap: bool = False, has_mark: bool = False) -> dict[str, str]:
@@ -341,42 +280,20 @@ def _said_ahead(one: Statistics) -> str:
     }
 
 
-def _caption(one: Statistics) -> str:
-    unit = one.unit.symbol or one.unit.plural
-    return f"{one.metric}, {unit}"
+def _axis(
+    unit: Unit, values: Iterable[Decimal], mark: tuple[Decimal, str] | None = None, high: Decimal = ZERO
+) -> chart.Write:
+    """How the words of one axis are written: all of them in full, or all in short."""
+    is_short = max([*values, high, *([mark[0]] if mark else [])], default=ZERO) >= COMPACT
 
-
-def _axis(unit: Unit) -> chart.Write:
     def write(value: Decimal) -> str:
-        if value >= COMPACT:
-            number = str(format_compact_decimal(value, locale=language.current(), fraction_digits=1))
-        else:
-            number = _number(unit, value)
+        if is_short:
+            number = str(format_compact_decimal(value, locale=language.current(), fraction_digits=2))
+        if not is_short or number.isdecimal():  # in some languages thousands have no word, and lose their point
+            number = usage_tables.number(unit, value)
         return f"{number} {unit.symbol}".strip()
 
     return write
-
-
-def _number(unit: Unit, value: Decimal) -> str:
-    """A number with two decimals, and more where it would be nothing with two."""
-    return unit.number(value, places=None if 0 < value < CENT else 2)
-
-
-def _in_columns(unit: Unit, rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    columns = (_column(unit, cells) for cells in zip(*rows, strict=True))
-    return list(zip(*columns, strict=True))
-
-
-def _column(unit: Unit, cells: Sequence[Decimal | str]) -> list[str]:
-    """Write what stands below each other: its numbers with as many decimals as one of them needs."""
-    most = max((_decimals(unit, cell) for cell in cells if isinstance(cell, Decimal)), default=0)
-    return [cell if isinstance(cell, str) else language.in_digits(f"{round_half_up(cell, most):,f}") for cell in cells]
-
-
-def _decimals(unit: Unit, value: Decimal) -> int:
-    """How many decimals `_number` writes."""
-    shown = round_half_up(value, unit.places if 0 < value < CENT else min(2, unit.places)).normalize()
-    return max(-int(shown.as_tuple().exponent), 0)
 
 
 def _smallest(unit: Unit) -> Decimal:

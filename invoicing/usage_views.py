@@ -22,6 +22,7 @@ from catalog.access import client_user, clients_of
 from catalog.models import Service
 from invoicing import history, statistics, usage_charts
 from invoicing.chart import Chart
+from invoicing.panel import Panel
 from invoicing.spreadsheet import as_csv, as_text
 from invoicing.statistics import Statistics
 from metering.access import staff
@@ -115,7 +116,7 @@ def _page(request: HttpRequest, area: str, among: QuerySet[Service], public_id: 
         "area": area,
         "service": service,
         "metric": one,
-        "chart": usage_charts.of_panel(one, today),
+        "panel": Panel(one, usage_charts.of_panel(one, today)),
         "shown": _months(service, one, until, today) if by == "month" else _days(service, one, until, today),
     }
     return render(request, f"{area}/metric.html", context)
@@ -130,7 +131,7 @@ def _asked(text: str, today: date) -> date:
 
 
 def _days(service: Service, one: Statistics, until: date, today: date) -> Shown:
-    begin = statistics.begins(service)
+    begin = service.begins
     until = max(until, min(begin, today))
     first = until - timedelta(days=DAYS - 1)
     span = Period(first, until + ONE_DAY)
@@ -147,13 +148,13 @@ def _days(service: Service, one: Statistics, until: date, today: date) -> Shown:
 
 def _months(service: Service, one: Statistics, until: date, today: date) -> Shown:
     assert service.tenant_id is not None  # or there is no such page
-    begin = statistics.begins(service).replace(day=1)
+    begin = service.begins.replace(day=1)
     last = max(until.replace(day=1), min(begin, today.replace(day=1)))
     shown = [last]
     while len(shown) < MONTHS and shown[-1] > begin:
         shown.append((shown[-1] - ONE_DAY).replace(day=1))
     shown.reverse()
-    since = shown[0] if one.metric.type == MetricType.MONTH else max(shown[0], statistics.begins(service))
+    since = shown[0] if one.metric.type == MetricType.MONTH else max(shown[0], service.begins)
     months = history.by_month(service.tenant_id, one.metric, since, min(month(last).end, _last_month(service, one)))
     return Shown(
         "month",
@@ -172,15 +173,15 @@ def _months_after(first: date, count: int) -> date:
 
 def _between(service: Service, one: Statistics, span: Period) -> history.Days:
     assert service.tenant_id is not None  # or there is no such page
-    since = {service.tenant_id: max(span.start, statistics.begins(service))}
-    found = history.by_day(since, [one.metric], min(span.end, statistics.ends(service)))
+    since = {service.tenant_id: max(span.start, service.begins)}
+    found = history.by_day(since, [one.metric], min(span.end, service.ends))
     return found.get((service.tenant_id, one.metric.pk), history.NONE)
 
 
 def _last_month(service: Service, one: Statistics) -> date:
     """Before which day a period must begin to be that of the service. The month in which it ended is left out of what
     its server totals by the month: the rest of it may be another's."""
-    ends = statistics.ends(service)
+    ends = service.ends
     return ends.replace(day=1) if one.metric.type == MetricType.MONTH and ends != date.max else ends
 
 
@@ -205,9 +206,9 @@ def _rows_of_days(service: Service, one: Statistics) -> Iterator[list[Any]]:
 def _rows_of_months(service: Service, one: Statistics) -> Iterator[list[Any]]:
     assert service.tenant_id is not None  # or there is no such page
     today = local_day(timezone.now(), one.zone)
-    since = max((today - timedelta(days=YEARS_BACK)).replace(day=1), statistics.begins(service).replace(day=1))
+    since = max((today - timedelta(days=YEARS_BACK)).replace(day=1), service.begins.replace(day=1))
     if one.metric.type != MetricType.MONTH:
-        since = max(since, statistics.begins(service))
+        since = max(since, service.begins)
     for each in history.by_month(
         service.tenant_id, one.metric, since, min(month(today).end, _last_month(service, one))
     ):

@@ -156,6 +156,23 @@ class Service(models.Model):
         return term(self.anchor, self.clock, number)
 
     @property
+    def current_term(self) -> Period:
+        """The last term that was billed, or its first."""
+        return self.term(max(self.next_term - 1, 0))
+
+    @property
+    def begins(self) -> date:
+        """The day from which on the usage of its tenant is its own: before, it may be another's."""
+        return self.metered_from or self.anchor
+
+    @property
+    def ends(self) -> date:
+        """The day before which the usage of its tenant is its own: later, it may be another's."""
+        if self.status not in OVER:
+            return date.max
+        return self.terminated_on + timedelta(days=1) if self.terminated_on else self.anchor
+
+    @property
     def renewal(self) -> Period | None:
         """The term that renews when the next one is billed; None where only a month of usage is over."""
         number, rest = divmod(self.next_term * self.clock.months, Cycle(self.cycle).months)

@@ -2,15 +2,15 @@
 
 from invoicing.models.alerts import Alert as Alert
 from invoicing.models.alerts import Crossing as Crossing
-from invoicing.models.documents import MAX_AMOUNT as MAX_AMOUNT
-from invoicing.models.documents import BilledPeriod as BilledPeriod
-from invoicing.models.documents import Claim as Claim
+from invoicing.models.claims import BilledPeriod as BilledPeriod
+from invoicing.models.claims import Claim as Claim
 from invoicing.models.documents import Invoice as Invoice
-from invoicing.models.documents import Line as Line
 from invoicing.models.documents import Series as Series
 from invoicing.models.documents import State as State
-from invoicing.models.documents import Statement as Statement
-from invoicing.models.documents import WrittenField as WrittenField
+from invoicing.models.lines import MAX_AMOUNT as MAX_AMOUNT
+from invoicing.models.lines import Line as Line
+from invoicing.models.lines import Statement as Statement
+from invoicing.models.lines import WrittenField as WrittenField
 from invoicing.models.messages import Message as Message
 from invoicing.models.payments import Payment as Payment
 from invoicing.models.payments import Receivable as Receivable

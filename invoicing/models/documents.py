@@ -1,26 +1,22 @@
-"""The documents that were issued, what they claimed, and which usage they billed."""
+"""The documents that were issued: invoices and credit notes."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection
 from datetime import date
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import Case, F, Func, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from catalog.models import Client, MetricSetting, Override, PricingVersion, Service
-from catalog.pricing import MAX_PRICE
+from catalog.models import Client, Service
 from invoicing import chain
+from invoicing.models.lines import MAX_AMOUNT, Line
 from invoicing.models.runs import Run
-
-#: Bound of an amount on a document; a charge above it parks the service.
-MAX_AMOUNT = int(MAX_PRICE)
 
 
 class Series(models.Model):
@@ -57,6 +53,19 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def of_service(self, service: Service) -> InvoiceQuerySet:
         return self.filter(pk__in=Line.objects.filter(service=service).values("invoice"))
+
+    def replacing(self, voided: Invoice) -> InvoiceQuerySet:
+        """What bills again what a voided invoice did: it was written at once with the credit note, and names it."""
+        notes = Invoice.objects.filter(credits=voided)
+        rows = self.filter(kind="replacement", client=voided.client_id, reason__contains=voided.number)
+        return rows.filter(created_at__in=notes.values("created_at")).order_by("entry")
+
+    def replaced_by(self, replacement: Invoice) -> InvoiceQuerySet:
+        """The voided invoice that `replacing` finds this one for."""
+        notes = Invoice.objects.filter(kind="credit_note", client=replacement.client_id)
+        voided = self.filter(pk__in=notes.filter(created_at=replacement.created_at).values("credits"))
+        said = Value(replacement.reason, output_field=models.TextField())
+        return voided.alias(said=said).filter(said__contains=F("number")).order_by("entry")
 
     def with_credited(self) -> InvoiceQuerySet:
         """Annotate `credited`, how much the credit notes that refer to it give back, and `creditable`, the rest of it.
@@ -168,190 +177,3 @@ class Invoice(models.Model):
     @property
     def is_credit_note(self) -> bool:
         return self.kind == self.Kind.CREDIT_NOTE
-
-
-class Statement(models.Model):
-    """The unit and the prices that lines state, kept once for all lines that state the same.
-
-    Its id is the digest of what it says, so that it cannot come to say anything else: a line names it, and the
-    chain has the line. It is frozen, too.
-    """
-
-    id = models.CharField(primary_key=True, max_length=64, editable=False)
-    unit = models.JSONField()
-    pricing = models.JSONField(help_text=_("The prices as they were."))
-
-    def __str__(self) -> str:
-        return self.id
-
-    @classmethod
-    def of(cls, unit: dict[str, Any], pricing: dict[str, Any]) -> Statement:
-        return cls(id=chain.statement(unit, pricing), unit=unit, pricing=pricing)
-
-
-class WrittenField(models.TextField):  # type: ignore[type-arg]
-    """A JSON value, stored as the text that the chain is made of."""
-
-    def from_db_value(self, value: str | None, *_rest: object) -> Any:
-        return None if value is None else json.loads(value)
-
-    def get_prep_value(self, value: Any) -> Any:
-        return None if value is None else chain.written(value)
-
-
-class LineManager(models.Manager["Line"]):
-    def get_queryset(self) -> models.QuerySet[Line]:
-        """Lines are read with what they state."""
-        return super().get_queryset().select_related("statement")
-
-
-class Line(models.Model):
-    """A line item. `exact` is the charge before the one rounding; `steps` add up to it.
-
-    A line that `corrects` another rates all periods of that one again: `before` is the quantity as it was,
-    `settled` what was charged for it up to then, and `amount` the difference, which a line of kind
-    `adjustment` charges and one of kind `credit` gives back. A credit without a quantity was given for
-    another reason than usage. What a credit gives back was charged by the line that it `credits`.
-
-    Lines and billed periods are written by COPY, a dozen for each invoice: to check each of their references
-    costs as much as to write them. What they refer to cannot be deleted, by other references, by triggers, or
-    as it is frozen too, and `verify_billing` looks for any that lead nowhere.
-    """
-
-    class Kind(models.TextChoices):
-        RECURRING = "recurring", _("Recurring")
-        USAGE = "usage", _("Usage")
-        OVERAGE = "overage", _("Overage")
-        ADJUSTMENT = "adjustment", _("Adjustment")
-        CREDIT = "credit", _("Credit")
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    invoice = models.ForeignKey(
-        Invoice, on_delete=models.PROTECT, related_name="lines", db_constraint=False, db_index=False
-    )
-    position = models.PositiveIntegerField()
-    kind = models.CharField(max_length=10, choices=Kind.choices)
-    service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="lines", db_constraint=False)
-    setting = models.ForeignKey(
-        MetricSetting, null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
-    )
-    version = models.ForeignKey(
-        PricingVersion, null=True, on_delete=models.PROTECT, related_name="lines", db_constraint=False
-    )
-    override = models.ForeignKey(
-        Override, null=True, on_delete=models.PROTECT, related_name="lines", db_constraint=False, db_index=False
-    )
-    title = models.CharField(max_length=300)
-    detail = models.TextField(blank=True)
-    start = models.DateField()
-    end = models.DateField()
-    quantity = models.DecimalField(max_digits=24, decimal_places=6, null=True)
-    statement = models.ForeignKey(
-        Statement, null=True, on_delete=models.PROTECT, related_name="lines", db_constraint=False, db_index=False
-    )
-    steps = WrittenField(default=list)
-    levels = WrittenField(null=True, help_text=_("The days of a level that was aggregated, in the base of its unit."))
-    corrects = models.ForeignKey(
-        "self", null=True, on_delete=models.PROTECT, related_name="corrections", db_constraint=False, db_index=False
-    )
-    credits = models.ForeignKey(
-        "self", null=True, on_delete=models.PROTECT, related_name="credited_by", db_constraint=False, db_index=False
-    )
-    before = models.DecimalField(max_digits=24, decimal_places=6, null=True)
-    settled = models.DecimalField(max_digits=16, decimal_places=4, default=Decimal(0))
-    exact = models.DecimalField(max_digits=44, decimal_places=24)
-    amount = models.DecimalField(max_digits=16, decimal_places=4)
-
-    objects = LineManager()
-
-    class Meta:
-        ordering: ClassVar = ["invoice", "position"]
-        indexes: ClassVar = [
-            models.Index(fields=["override"], condition=Q(override__isnull=False), name="lines_of_an_override"),
-            models.Index(fields=["corrects"], condition=Q(corrects__isnull=False), name="lines_that_correct"),
-            models.Index(fields=["credits"], condition=Q(credits__isnull=False), name="lines_that_credit"),
-        ]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["invoice", "position"], name="lines_are_numbered"),
-            models.CheckConstraint(condition=Q(amount__gte=0, amount__lte=MAX_AMOUNT), name="line_amount_in_bounds"),
-            models.CheckConstraint(condition=Q(end__gte=F("start")), name="line_period_in_order"),
-        ]
-
-    def __str__(self) -> str:
-        return self.title
-
-    @property
-    def unit(self) -> dict[str, Any] | None:
-        return self.statement.unit if self.statement else None
-
-    @property
-    def pricing(self) -> dict[str, Any] | None:
-        """The prices as they were."""
-        return self.statement.pricing if self.statement else None
-
-
-class Claim(models.Model):
-    """The right to bill one term of a service, or its termination: whoever inserts it first has it."""
-
-    class Kind(models.TextChoices):
-        RENEWAL = "renewal", _("Renewal")
-        TERMINATION = "termination", _("Termination")
-        CHANGE = "change", _("Change")
-
-    service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="claims", db_index=False)
-    kind = models.CharField(max_length=20, choices=Kind.choices)
-    term_start = models.DateField()
-    invoice = models.ForeignKey(Invoice, null=True, on_delete=models.PROTECT, related_name="claims")
-    created_at = models.DateTimeField()
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["service", "kind", "term_start"], name="each_term_is_billed_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {self.service_id} from {self.term_start}"
-
-
-class BilledPeriod(models.Model):
-    """What was billed of one usage period: the reason why it is never billed again.
-
-    `start` and `end` are the period: a day or month of usage, or for a snapshot the term that it closes.
-    `value` is the usage as it was then, in the base of the metric's unit, and `measured_on` the day of
-    the usage row that it came from. Without a line, the period came to nothing on an invoice that was
-    not made.
-
-    A period that `is_open` was billed before it had ended, up to a boundary; what is used after it is its
-    next `part`. When usage is corrected, its parts are billed again with the next `revision`; the newest
-    one says what counts.
-    """
-
-    service = models.ForeignKey(
-        Service, on_delete=models.PROTECT, related_name="billed_periods", db_constraint=False, db_index=False
-    )
-    line = models.ForeignKey(Line, null=True, on_delete=models.PROTECT, related_name="periods", db_constraint=False)
-    tenant_id = models.IntegerField()
-    metric_id = models.IntegerField()
-    start = models.DateField()
-    end = models.DateField()
-    part = models.PositiveSmallIntegerField(default=0)
-    revision = models.PositiveSmallIntegerField(default=0)
-    is_open = models.BooleanField(default=False)
-    measured_on = models.DateField()
-    value = models.DecimalField(max_digits=24, decimal_places=6)
-
-    class Meta:
-        ordering: ClassVar = ["start", "part"]
-        indexes: ClassVar = [
-            models.Index(fields=["tenant_id"], condition=Q(is_open=True), name="periods_billed_while_open"),
-            models.Index(fields=["service"], condition=Q(line=None), name="periods_on_no_invoice"),
-        ]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["tenant_id", "metric_id", "start", "part", "revision"], name="each_period_is_billed_once"
-            ),
-            models.CheckConstraint(condition=Q(value__gte=0, value__lte=10**18), name="billed_value_in_bounds"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.start} to {self.end}: {self.value}"

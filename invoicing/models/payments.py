@@ -9,7 +9,8 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
 from catalog.models import Client, User
-from invoicing.models.documents import MAX_AMOUNT, Invoice
+from invoicing.models.documents import Invoice
+from invoicing.models.lines import MAX_AMOUNT
 
 
 class Payment(models.Model):

@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy
 
 from catalog.models import MetricSetting, OverageTerms, Service, User
-from invoicing.models.documents import Line
+from invoicing.models.lines import Line
 
 
 class Difference(models.Model):

@@ -10,7 +10,8 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy
 
 from catalog.models import Client, User
-from invoicing.models.documents import Invoice, Line
+from invoicing.models.documents import Invoice
+from invoicing.models.lines import Line
 
 
 class Question(models.Model):

@@ -145,7 +145,7 @@ class Decision(models.Model):
 class Preview(models.Model):
     """A dry run and what came of it, kept so that a person can look at it and decide.
 
-    `due` and `done` say how far it is; `outcome` is as `invoicing.preview` gathers it.
+    `due` and `done` say how far it is; `outcome` is as `invoicing.gathering` gathers it.
     """
 
     on = models.DateField(help_text=gettext_lazy("Services due on this day or before."))

@@ -1,0 +1,107 @@
+"""What the database knows of the usage of some services at an instant, read in a constant number of queries."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
+
+from catalog import price_book
+from catalog.in_force import overrides_of
+from catalog.models import Override, Service
+from invoicing import history, unbilled, unusual
+from invoicing.billable import Billable
+from invoicing.cuts import to_date
+from invoicing.forecast import FEW, LOOK_BACK
+from invoicing.history import Days, Key, Newest
+from invoicing.models import InvoicingSpan
+from metering.models import Metric
+from metering.periods import local_day
+from metering.providers.base import MetricType
+
+ONE_DAY = timedelta(days=1)
+
+
+class Known:
+    """The switches and prices of services, what an invoice of today would bill of each, the newest values of their
+    tenants, and what a forecast needs beyond that.
+
+    With `with_days`, that is every day of the current term and the last one, and what was used of
+    metrics that are not charged.
+    """
+
+    def __init__(
+        self, services: Sequence[Service], at: datetime, *, with_days: bool = False, declared: Sequence[Metric] = ()
+    ) -> None:
+        self.at = at
+        self.with_days = with_days
+        self.settings = price_book.settings_of({service.product_id for service in services})
+        metered = [service for service in services if service.tenant_id]
+        running = [service for service in metered if service.is_billable]
+        self.spans = list(InvoicingSpan.objects.all())
+        has = unusual.about(metered) if metered else frozenset()
+        priced = {product: [each for each in group if each.versions.all()] for product, group in self.settings.items()}
+        cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
+        self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
+        self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
+        self.latest = history.newest([service.tenant_id for service in metered if service.tenant_id])
+        self.terms = {service.pk: service.current_term for service in services}
+        self.days: dict[Key, Days] = {}
+        self.levels: dict[Key, tuple[Decimal, Decimal]] = {}
+        self._read_days(metered if with_days else running, declared)
+
+    def _read_days(self, services: Sequence[Service], declared: Sequence[Metric]) -> None:
+        """Read what a forecast needs beyond the lines: the days of monthly totals, those of the last term where the
+        current one is young, and between which values levels lay."""
+        enabled = {each.metric for group in self.settings.values() for each in group if each.is_enabled}
+        metrics = enabled.union(declared)
+        if not services or not metrics:
+            return
+        today = self.at.date()
+        until, back = today + timedelta(days=2), timedelta(days=LOOK_BACK)
+        starts = {service.pk: self.terms[service.pk].start for service in services}
+        recently = _since(services, dict.fromkeys(starts, today - back))
+        levels = [metric.pk for metric in metrics if not metric.adds_up]
+        if self.with_days:
+            since = _since(services, {pk: min(start, today - back) - back for pk, start in starts.items()})
+            self.days = history.by_day(since, metrics, until)
+            self.levels = history.levels_among(self.days, recently, levels)
+            return
+        self.levels = history.levels(recently, levels)
+        months = [metric for metric in metrics if metric.type == MetricType.MONTH]
+        if months:
+            self.days = history.by_day(
+                _since(services, {pk: start - back for pk, start in starts.items()}), months, until
+            )
+        young = {pk: start - back for pk, start in starts.items() if (today - start).days <= FEW}
+        daily = [metric for metric in metrics if metric.type in (MetricType.DAY, MetricType.COUNTER)]
+        if young and daily:
+            self.days |= history.by_day(_since(services, young), daily, until)
+
+    def lines_of(self, service: Service) -> Sequence[Billable]:
+        """What an invoice of today would bill of its usage."""
+        return self.found[service.pk].billable if service.pk in self.found else ()
+
+    def days_of(self, service: Service, metric: Metric, latest: Newest | None) -> Days:
+        """The days of a metric; of a total of the month, those after its last reading, too."""
+        if latest is None:
+            return history.NONE
+        found = self.days.get((latest.tenant_id, metric.pk), history.NONE)
+        if metric.type != MetricType.MONTH:
+            return found
+        zone, term = zone_of(service), self.terms[service.pk]
+        last = local_day(latest.collected_at, zone)
+        read, since = local_day(latest.read_at, zone), max(service.begins, term.start - timedelta(days=LOOK_BACK))
+        return found.still(max(since, read + ONE_DAY), last)
+
+
+def zone_of(service: Service) -> tzinfo:
+    """Where its server is."""
+    return service.tenant.server.zone if service.tenant else UTC
+
+
+def _since(services: Iterable[Service], days: Mapping[int, date]) -> dict[int, date]:
+    """Return from which day on to look at the tenants of those services that have a day, none before it is theirs."""
+    return {
+        service.tenant_id: max(days[service.pk], service.begins)
+        for service in services
+        if service.tenant_id and service.pk in days
+    }
