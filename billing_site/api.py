@@ -6,8 +6,8 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from catalog.api import router as pricing
 from invoicing.api import router as services
-from invoicing.client_api import TooMany
 from invoicing.client_api import router as client
+from invoicing.client_auth import TooMany
 from invoicing.payment_api import router as payments
 from metering.api import NoKey
 from metering.api import router as usage

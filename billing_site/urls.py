@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy
 from django.views.generic import RedirectView
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from billing_site import account_views, browsers, health, team_views
+from billing_site import account_views, browsers, error_views, health, team_views
 from billing_site import admin as site_admin
 from billing_site.api import api
 
@@ -18,7 +18,9 @@ admin.site.index_title = gettext_lazy("All records")
 admin.site.unregister([Schedule, Success, Failure, OrmQ])
 site_admin.register()
 
+handler400 = error_views.bad_request
 handler429 = account_views.too_many
+handler500 = error_views.server_error
 
 urlpatterns = [
     path("", include("invoicing.urls")),

@@ -1,14 +1,15 @@
 """The language in which people are written to: Django's active one, which a page, a mail or a document sets.
 
-Numbers and dates follow it as Unicode's locale data has them; words follow it by their translations. Providers are
-written in English alone and need no Django: it is imported where something is written.
+Numbers and dates follow it as Unicode's locale data has them; words follow it by their translations.
 """
 
+import re
 from collections.abc import Callable
 from functools import cache
 
 from babel import Locale
 from babel.numbers import get_decimal_symbol, get_group_symbol
+from django.utils.translation import get_language, gettext, to_locale
 
 #: English dates are written with the day first, as the invoices of most of the world have them.
 _OF_DATES = {"en": "en_GB"}
@@ -16,22 +17,16 @@ _OF_DATES = {"en": "en_GB"}
 
 def current() -> str:
     """Return the locale that is written in, such as `en`, `de` or `pt_BR`."""
-    from django.utils.translation import get_language
-
     return _locale(get_language() or "en")
 
 
 def translated(text: str) -> str:
     """Return a text of ours in the current language; a name that staff gave comes back as it is."""
-    from django.utils.translation import gettext
-
     return gettext(text)
 
 
 @cache
 def _locale(language: str) -> str:
-    from django.utils.translation import to_locale
-
     return to_locale(language)
 
 
@@ -54,6 +49,18 @@ def _digits(locale: str) -> Callable[[str], str]:
     if others != 3:
         return lambda text: _grouped(text, others).translate(table)
     return str if (group, point) == (",", ".") else lambda text: text.translate(table)
+
+
+def with_percent(number: str) -> str:
+    """Return a number, as the current language has it, with its percent sign: `12.5%`, in German `12,5 %`."""
+    before, after = _around_percent(current())
+    return f"{before}{number}{after}"
+
+
+@cache
+def _around_percent(locale: str) -> tuple[str, str]:
+    before, after = re.split(r"[#0,.]+", Locale.parse(locale).percent_formats[None].pattern.partition(";")[0])
+    return before, after
 
 
 def _grouped(text: str, others: int) -> str:

@@ -43,6 +43,12 @@ def client_link(context: template.Context, client: Client) -> str | SafeString:
 
 
 @register.filter
+def unbroken(name: object) -> SafeString:
+    """Keep a name on one line wherever a line has room for it: `pg-demo` is not parted at its hyphen."""
+    return format_html('<span class="tp-name">{}</span>', name)
+
+
+@register.filter
 def amount(value: Decimal, currency: str) -> str:
     """Write money: `{{ invoice.total|amount:invoice.currency }}`."""
     return money.write(value, currency)

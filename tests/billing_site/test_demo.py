@@ -18,7 +18,6 @@ from billing_site import demo, demo_months, demo_plans, jobs
 from catalog.models import Client, ClientUser, Product, Role, Service, User
 from catalog.terms import Cycle, term
 from invoicing import overview, verification
-from invoicing.corrections import of_differences
 from invoicing.models import (
     Alert,
     Crossing,
@@ -31,6 +30,7 @@ from invoicing.models import (
     Run,
     RunNote,
 )
+from invoicing.settlements import of_differences
 from metering.models import Collection, Correction, Server, Tenant, Usage
 
 

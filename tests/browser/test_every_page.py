@@ -52,6 +52,9 @@ def test_narrow_and_from_right_to_left(browser, live_server, site, kind):
             visit.open(address)
             visit.fits()
             visit.is_accessible()
+            visit.tab.emulate_media(color_scheme="dark")
+            visit.is_accessible(only=["color-contrast"])
+            visit.tab.emulate_media(color_scheme="light")
             visit.fits_from_right_to_left()
     assert not visit.found, "\n" + "\n".join(visit.found)
 

@@ -97,7 +97,7 @@ def test_staff_edit_it_into_a_second_version_and_take_that_back(browser: Browser
     page, said = opened(browser, address)
     page.get_by_label("Bracket 2, price in USD").fill("0.80")
     page.get_by_label("Why").fill("The list of next year")
-    expect(page.locator("#consequences")).to_contain_text("USD, from 10: $0.80 instead of $1.00, 20 % less")
+    expect(page.locator("#consequences")).to_contain_text("USD, from 10: $0.80 instead of $1.00, 20% less")
     expect(page.locator("#consequences")).to_contain_text("−$3.20")
     page.get_by_text("Add a currency, copy prices").click()
     page.get_by_label("Currency", exact=True).first.fill("EUR")

@@ -117,11 +117,11 @@ def test_what_is_agreed_is_said_in_one_sentence():
     one = Pricing(Scheme.PER_UNIT, (Bracket(ZERO, Decimal("0.8")),))
     assert words("20") == "20 GB included"
     assert words("0") == "nothing included"
-    assert words(discount="12.50") == "12.5 % discount"
-    assert words("20", discount="10") == "20 GB included, 10 % discount"
+    assert words(discount="12.50") == "12.5% discount"
+    assert words("20", discount="10") == "20 GB included, 10% discount"
     assert words("20", one) == "20 GB included, then $0.80 per GB"
     assert words("0", one) == "nothing included, $0.80 per GB"
-    assert words(own=one, discount="5") == "$0.80 per GB, 5 % discount"
+    assert words(own=one, discount="5") == "$0.80 per GB, 5% discount"
     assert words(own=GRADUATED, unit=MAILBOXES) == "from $2.00 per mailbox, cheaper from the 10th and from the 20th"
 
 
@@ -135,4 +135,4 @@ def test_days_are_said_with_the_last_one_counted_in():
 
 def test_a_price_says_its_discount():
     pricing = Pricing(Scheme.PER_UNIT, BRACKETS[:1], included=Decimal(10), discount=Decimal(15))
-    assert price_sentence(pricing, GB, "USD") == "10 GB included, then $2.00 per GB, less 15 %"
+    assert price_sentence(pricing, GB, "USD") == "10 GB included, then $2.00 per GB, less 15%"

@@ -288,13 +288,13 @@ def test_each_bracket_says_what_it_comes_to(staff, service):
 
 
 def test_the_example_rates_the_usage_of_today_by_both(staff, service):
-    """37 GB: 27 above 10 now; 17 above 20, less 10 %, by these terms."""
+    """37 GB: 27 above 10 now; 17 above 20, less 10%, by these terms."""
     words = example_of(staff.post(address(service), typed(discount="10", preview="")))
     assert "37 GB now" in words
     assert "Price of today 10 GB included, then $1.00 per GB $27.00" in words
-    assert "These terms 20 GB included, then $1.00 per GB, less 10 % $15.30" in words
+    assert "These terms 20 GB included, then $1.00 per GB, less 10% $15.30" in words
     assert "Difference −$11.70" in words
-    assert "Included 20 $0.00 Above 20 to 37 17 $1.00 $17.00 10 % discount −$1.70" in words
+    assert "Included 20 $0.00 Above 20 to 37 17 $1.00 $17.00 10% discount −$1.70" in words
 
 
 def test_the_example_of_own_prices_keeps_the_included_of_the_product(staff, service):
@@ -366,7 +366,7 @@ def test_agreements_are_listed_with_their_days_reason_author_and_state(staff, se
     assert (
         "Over Disk space: 15 GB included From 1 January 2026 until 31 May 2026, that day counted in. A start." in words
     )
-    assert "In force Disk space: 10 % discount From 1 October 2026 until 31 December 2026" in words
+    assert "In force Disk space: 10% discount From 1 October 2026 until 31 December 2026" in words
     assert "An outage. Agreed today, 12:00 by mo@staff.test" in words
     assert "Planned Disk space: $0.80 per GB From 1 January 2027 until somebody ends it. A long contract." in words
     assert words.count("Withdraw it") == 1

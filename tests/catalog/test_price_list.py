@@ -246,7 +246,7 @@ def test_the_version_in_force_today_counts_and_a_later_one_is_announced(client, 
     assert "In force since 19 November 2026" in shown
     assert "25 mailboxes cost $50.00" in shown
     assert "From 1 December 2026: $3.00 per mailbox" in shown
-    assert "$3.00 instead of $2.00, 50 % more" in shown
+    assert "$3.00 instead of $2.00, 50% more" in shown
     assert "For terms that begin on that day or later." in shown
     assert "$9.00" not in shown
 
@@ -521,7 +521,7 @@ def test_what_is_agreed_from_a_later_day_is_announced(client, product, own):
     agree(own, start="2027-01-01", included=Decimal(5), discount=Decimal(10))
     shown = service_page(client, own)
     assert "25 mailboxes cost $50.00" in shown
-    assert "From 1 January 2027: 5 mailboxes included, then $2.00 per mailbox, less 10 %" in shown
+    assert "From 1 January 2027: 5 mailboxes included, then $2.00 per mailbox, less 10%" in shown
 
 
 def test_what_was_agreed_for_another_service_is_not_shown(client, product, own):

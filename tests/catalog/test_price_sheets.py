@@ -39,8 +39,8 @@ def test_the_start_of_the_first_bracket_is_the_included_however_it_is_written():
         ),
         ({"minimum": Decimal(3)}, ["USD: minimum charge $3.00 instead of none"]),
         ({"maximum": Decimal(90)}, ["USD: maximum charge $90.00 instead of none"]),
-        ({"brackets": brackets(("0", "2"), ("10", "1.5"))}, ["USD, from 10: $1.50 instead of $1.00, 50 % more"]),
-        ({"brackets": brackets(("0", "2"), ("10", "0"))}, ["USD, from 10: $0.00 instead of $1.00, 100 % less"]),
+        ({"brackets": brackets(("0", "2"), ("10", "1.5"))}, ["USD, from 10: $1.50 instead of $1.00, 50% more"]),
+        ({"brackets": brackets(("0", "2"), ("10", "0"))}, ["USD, from 10: $0.00 instead of $1.00, 100% less"]),
         ({"brackets": brackets(("0", "2"), ("10", "1", "4"))}, ["USD, from 10: flat fee $4.00 instead of $0.00"]),
         ({"brackets": brackets(("0", "2"))}, ["USD: no bracket from 10 any more"]),
         (

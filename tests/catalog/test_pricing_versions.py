@@ -104,7 +104,7 @@ def test_the_history_says_in_words_what_each_version_changed_who_saved_it_and_wh
     assert first.changes is None
     assert newest.changes == [
         "Included: 3 mailboxes instead of 0 mailboxes",
-        "USD, from 10: $0.80 instead of $1.00, 20 % less",
+        "USD, from 10: $0.80 instead of $1.00, 20% less",
         "USD, from 30: a new bracket at $0.40 per mailbox",
         "USD: no bracket from 20 any more",
         "USD: minimum charge $5.00 instead of none",
@@ -122,15 +122,15 @@ def test_a_version_is_compared_with_the_one_it_takes_over_from_on_its_day(staff,
     past = {each.version.number: each.changes for each in staff.get(address(product)).context["history"]}
     assert past == {
         1: None,
-        2: ["USD: $3.00 instead of $1.00, 200 % more"],
-        3: ["USD: $2.00 instead of $1.00, 100 % more"],
+        2: ["USD: $3.00 instead of $1.00, 200% more"],
+        3: ["USD: $2.00 instead of $1.00, 100% more"],
     }
 
 
 def test_the_draft_says_what_it_changes_before_it_is_saved(staff, product):
     staff.post(address(product), typed())
     response = staff.post(address(product), typed(after="1", preview="", price__1__USD="3"))
-    assert "<li>USD, from 0: $3.00 instead of $2.00, 50 % more</li>" in text_of(response)
+    assert "<li>USD, from 0: $3.00 instead of $2.00, 50% more</li>" in text_of(response)
     response = staff.post(address(product), typed(after="1", preview=""))
     assert "Nothing yet: these are the prices in force on that day." in text_of(response)
 

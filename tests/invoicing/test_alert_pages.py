@@ -64,7 +64,7 @@ def test_an_alert_is_set_listed_changed_and_taken_away(client):
     assert (one.client, one.service, one.setting, one.created_by) == (service.client, service, setting, sara)
     change = {"about": str(setting.pk), "measure": "share", "bound": "80", "when": "forecast"}
     page = client.post(reverse("portal_alert", args=[one.pk]), change, follow=True)
-    assert "Bandwidth is expected to reach 80 % of what is included" in words(page)
+    assert "Bandwidth is expected to reach 80% of what is included" in words(page)
     client.post(reverse("portal_alert_delete", args=[one.pk]))
     assert not Alert.objects.exists()
 

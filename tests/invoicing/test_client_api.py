@@ -18,6 +18,7 @@ from catalog.models import ApiKey
 from invoicing import pdf
 from invoicing.billing import create_invoices
 from invoicing.models import Invoice
+from metering import keys
 from metering.models import Usage
 from tests.builders import (
     DISK,
@@ -249,7 +250,7 @@ def test_a_key_is_shown_once_and_its_digest_is_kept(client, own):
     ).content.decode()
     key = ApiKey.objects.get()
     token = next(word for word in made.replace("<", " ").replace(">", " ").split() if word.startswith("tpc_"))
-    assert api_keys.digest_of(token) == key.digest
+    assert keys.digest_of(token) == key.digest
     assert token not in str(key.__dict__)
     assert key.expires_at == timezone.now() + timedelta(days=30)
     assert token not in client.get(reverse("portal_client_keys")).content.decode()

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from catalog.models import Service
-from invoicing import preview, runs
+from invoicing import gathering, preview, runs
 from invoicing.billing import create_invoices
 from invoicing.models import Claim, Decision, Invoice, Preview, Run
 from metering.correcting import correct
@@ -93,7 +93,7 @@ def test_services_far_from_their_last_term_are_listed_and_the_others_summed(ines
     shown = dry_run(ines)
     assert "Mailboxes rose from 5 mailboxes to 25 mailboxes." in shown
     assert "+$40.00" in shown
-    assert "+117.6 %" in shown
+    assert "+117.6%" in shown
     assert "2 others" in shown
     assert "> All 3 " in shown
     assert "$144.00" in shown
@@ -288,7 +288,7 @@ def test_a_dry_run_that_fails_says_so(ines, monkeypatch):
 
 
 def test_the_table_is_bounded_and_the_rest_is_summed(ines, monkeypatch):
-    monkeypatch.setattr(preview, "MOST", 2)
+    monkeypatch.setattr(gathering, "MOST", 2)
     a_site(small=(5, 20), middle=(5, 30), large=(5, 40))
     shown = dry_run(ines)
     assert "1 other" in shown

@@ -11,6 +11,7 @@ from invoicing import corrections, credits, termination
 from invoicing.billing import create_invoices
 from invoicing.corrections import settle
 from invoicing.models import BilledPeriod, Difference, Invoice, Line
+from invoicing.settlements import of_differences
 from invoicing.verification import verify
 from metering.correcting import correct
 from metering.models import Metric, Restated
@@ -310,9 +311,7 @@ def test_the_queries_of_settling_do_not_grow_with_the_differences(traffic, djang
     corrected(traffic, TRAFFIC, "2026-10-01", 130 * GB)
     corrections.assess(at("2026-11-10 12:00"))
     with django_assert_max_num_queries(15):
-        found = list(
-            corrections.of_differences(Difference.objects.select_related("setting__metric", "service__client"))
-        )
+        found = list(of_differences(Difference.objects.select_related("setting__metric", "service__client")))
     assert [one.amount for one in found] == [30]
 
 

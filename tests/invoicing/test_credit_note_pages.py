@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from invoicing import corrections
+from invoicing import corrections, credits
 from invoicing.billing import create_invoices
 from invoicing.models import Invoice, Line
 from metering.correcting import correct
@@ -105,7 +105,7 @@ def test_an_invoice_shows_its_credit_notes_and_how_much_is_credited(client, sara
     assert "$28.00" in shown  # left to pay
     credit(invoice, "28", when="2026-11-02 07:00")
     shown = page(client, of(area, sara, ines), reverse(f"{area}_invoice", args=[invoice.pk]))
-    assert "credited in full" in shown
+    assert shown.partition('<div class="tp-doc">')[0].lower().count("credited in full") == 1
     assert "$0.00" in shown
 
 
@@ -311,6 +311,32 @@ def test_a_client_does_not_see_what_belongs_to_another(client, sara, ines, servi
             assert str(hidden.pk) not in shown
             assert f'"{hidden.number}"' not in shown
     assert str(note.pk) in page(client, ines, reverse("staff_invoice", args=[invoice.pk]))
+
+
+@BOTH
+def test_a_voided_invoice_and_the_one_that_replaces_it_lead_to_each_other(client, sara, ines, area):
+    """Also when two were voided in one moment, and to no other."""
+    own, product, now = a_client("Harbour", users=(sara,)), a_product("VPS", provider=""), at("2026-11-19 09:00")
+    for number in range(1, 4):
+        a_service(product, own, name=f"shop {number}", anchor=f"2026-10-0{number}", next_term=1)
+        create_invoices(on=date(2026, 11, number), at=at(f"2026-11-0{number} 07:00"))
+    first, second, credited = Invoice.objects.order_by("entry")
+    given = {credited.lines.get().pk: credited.total}
+    credits.credit(invoice=credited, amounts=given, reason="Gift", on=now.date(), at=now)
+    replacements = [
+        credits.void(invoice=each, reason="Wrong address", on=now.date(), at=now).replacement
+        for each in (first, second)
+    ]
+    address = {one: reverse(f"{area}_invoice", args=[one.pk]) for one in [first, second, credited, *replacements]}
+    user = of(area, sara, ines)
+    for voided, replacement, other in [(first, *replacements), (second, *reversed(replacements))]:
+        shown = page(client, user, address[voided])
+        assert f'Invoice <a href="{address[replacement]}">{replacement.number}</a>' in shown
+        assert address[other] not in shown
+        shown = page(client, user, address[replacement])
+        assert f'Invoice <a href="{address[voided]}">{voided.number}</a>' in shown
+        assert all(address[each] not in shown for each in (first, second, credited) if each != voided)
+    assert "Replaced by" not in page(client, user, address[credited])
 
 
 @BOTH

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from catalog.money import round_amount
 from catalog.pricing import amount
 from invoicing import forecast, outlook
+from invoicing.billable import Billable, Item
 from invoicing.forecast import Range
 from invoicing.history import Days
 from invoicing.outlook import Observed, Priced
-from invoicing.unbilled import Billable, Item
 from metering.decimals import exact_sum
 from metering.periods import Period
 from metering.providers.base import MetricType

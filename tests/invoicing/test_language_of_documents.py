@@ -12,7 +12,7 @@ from invoicing import credits, preview
 from invoicing.billing import create_invoices
 from invoicing.corrections import settle
 from invoicing.models import Invoice, Parked, Preview
-from invoicing.preview import rows_of
+from invoicing.preview_rows import rows_of
 from metering.correcting import correct
 from metering.models import Metric
 from tests.builders import (

@@ -8,6 +8,7 @@ import pytest
 from invoicing import statistics, termination
 from invoicing.billing import create_invoices
 from invoicing.models import BilledPeriod, Deferral, Line
+from invoicing.panel import Panel
 from tests.builders import (
     DISK,
     GB,
@@ -101,7 +102,7 @@ def test_the_panel_shows_what_an_invoice_of_today_would_bill(service):
     with panel():
         one = next(each for each in statistics.of_service(service, at=at("2026-11-01 08:00")) if each.setting)
     assert one.amount == 70
-    assert one.shown_number == "70"
+    assert Panel(one).number == "70"
 
 
 def test_a_term_that_ends_early_is_measured_against_its_whole_length(service):

@@ -236,9 +236,9 @@ def test_an_alert_says_what_crossed_where_since_when_and_how_to_change_it():
     sara = a_user(time_zone="Europe/Berlin")
     ClientUser.objects.create(client=crossing.alert.client, user=sara)
     mail, text, page = written(a_message("alert", crossing=crossing, client=crossing.alert.client, user=sara))
-    assert mail.subject == "Bandwidth: above 80 % (lindqvistmoe.example)"
+    assert mail.subject == "Bandwidth: above 80% (lindqvistmoe.example)"
     for words in (text, page.text):
-        assert "Bandwidth has reached 83.2 % of the quantity included, more than 80 %." in words
+        assert "Bandwidth has reached 83.2% of the quantity included, more than 80%." in words
         assert "This was seen on 19 November 2026, 13:00 CET." in words
         assert "The term ends on 1 November 2026." in words
         assert "under Alerts" in words

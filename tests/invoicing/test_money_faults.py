@@ -13,6 +13,7 @@ from invoicing import billing, chain, statistics
 from invoicing.billing import create_invoices
 from invoicing.changing import change
 from invoicing.models import Invoice, Line, Parked
+from invoicing.panel import Panel
 from tests.builders import (
     DISK,
     EMAILS,
@@ -261,7 +262,8 @@ def test_an_invoice_does_not_depend_on_the_decimal_context(server, product):
         [document] = bill(dry_run=True).documents
         with panel():
             shown = statistics.of_service(service, at=at("2026-11-01 07:00"))
-        metrics = [(each.amount, each.reason, each.price_words, each.meter) for each in shown]
+        panels = [Panel(each) for each in shown]
+        metrics = [(each.figures.amount, each.reason, each.price, each.meter) for each in panels]
         return document.total, [said_of(draft.lines) for draft in document.drafts], metrics
 
     usual = everything()

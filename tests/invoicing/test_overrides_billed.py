@@ -112,7 +112,7 @@ def test_a_discount_comes_off_the_charge(server, service, disk):
     agreed(service, disk, start="2026-10-01", discount="12.5")
     line = billed(server)
     assert (line.exact, line.amount) == (Decimal("23.625"), Decimal("23.63"))
-    assert line.detail.startswith("37 GB: 10 included, 27 at $1.00; less 12.5 % discount; agreed for")
+    assert line.detail.startswith("37 GB: 10 included, 27 at $1.00; less 12.5% discount; agreed for")
     assert sum(Decimal(step["amount"]) for step in line.steps) == line.exact
 
 
@@ -181,7 +181,7 @@ def test_an_agreement_that_ends_in_the_middle_makes_two_lines(server, sara):
     half, full = bill("2026-11-03")[1]
     assert (half.amount, full.amount) == (10, 20)
     assert half.title == "Emails sent, 30 October to 1 November 2026"
-    assert "until 31 October 2026: 50 % discount" in half.detail
+    assert "until 31 October 2026: 50% discount" in half.detail
     assert "agreed" not in full.detail
 
 
@@ -247,9 +247,9 @@ def test_the_portal_says_what_was_agreed_from_when_and_why(server, service, disk
     agreed(service, disk, start="2026-01-01", end="2026-02-01", included="1", reason="Long ago.")
     collected(server, "2026-11-19 06:00", tenant_says("alice", disk=37 * GB))
     words = see(client, sara, "portal_service", service.public_id)
-    assert "Price 20 GB included, then $1.00 per GB, less 10 %" in words
+    assert "Price 20 GB included, then $1.00 per GB, less 10%" in words
     assert "Charge so far $15.30" in words
-    assert "Agreed for you 20 GB included, 10 % discount From 1 November 2026 until 31 December 2026. A trial." in words
+    assert "Agreed for you 20 GB included, 10% discount From 1 November 2026 until 31 December 2026. A trial." in words
     assert "From 1 January 2027 $0.80 per GB Agreed for you, for what begins on these days. A long contract." in words
     assert "Long ago." not in words
 
@@ -290,9 +290,9 @@ def proof_of(client, user, line):
 def test_the_invoice_shows_the_discount_as_a_step_and_what_was_agreed(server, service, disk, sara, client):
     agreed(service, disk, start="2026-10-01", end="2027-01-01", discount="10", reason="An outage in May.")
     words = proof_of(client, sara, billed(server))
-    assert "Above 10 to 37 27 $1.00 $27.00 10 % discount −$2.70 Rounded once 37 GB $24.30" in words
+    assert "Above 10 to 37 27 $1.00 $27.00 10% discount −$2.70 Rounded once 37 GB $24.30" in words
     assert (
-        "Agreed for this service from 1 October 2026 until 31 December 2026: 10 % discount. An outage in May." in words
+        "Agreed for this service from 1 October 2026 until 31 December 2026: 10% discount. An outage in May." in words
     )
     assert "Price in force since 1 January 2020, version 1." in words
 
@@ -302,7 +302,7 @@ def test_an_invoice_keeps_the_days_that_it_was_made_with(server, service, disk, 
     line = billed(server)
     overrides.end(override=override, on=date(2027, 1, 1), by=a_staff_user(), today=date(2026, 11, 19))
     words = proof_of(client, sara, line)
-    assert "from 1 October 2026: 10 % discount. as we talked" in words
+    assert "from 1 October 2026: 10% discount. as we talked" in words
     assert "until 31 December 2026" not in words
 
 

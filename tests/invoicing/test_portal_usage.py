@@ -1,5 +1,6 @@
 """The client's forecast, history and tables: what the pages say, and that nobody sees another's."""
 
+import re
 import uuid
 from datetime import timedelta
 from decimal import Decimal as D
@@ -353,6 +354,27 @@ def test_nobody_is_sent_to_the_login_and_staff_see_every_metric(client, own):
     shown = see(client, a_staff_user(), "staff_metric", own.public_id, a_metric(DISK).pk)
     assert "Disk space" in shown
     assert "Off" in shown
+
+
+@pytest.mark.parametrize(
+    ("included", "used", "written"),
+    [
+        ("5000000", 2_700_000, ["5M included", "6M", "5.4M"]),
+        ("5000000", 700_000, ["5M included", "1.4M"]),
+        ("5000001", 2_700_000, ["5,000,001 included", "5.4M", "6M"]),
+        ("2000000", 1_200_000, ["2,000,000 included", "2,400,000", "1,000,000", "3,000,000"]),
+    ],
+)
+def test_an_axis_writes_all_its_words_in_full_or_all_in_short(client, sara, included, used, written):
+    server, product = a_server(), a_product()
+    priced(a_setting(product, EMAILS), ("0", "0.01"), included=included)
+    service = a_service(product, a_client(users=(sara,)), a_tenant(server), anchor="2026-10-01", next_term=2)
+    for day in ("2026-11-17 06:00", "2026-11-18 06:00"):
+        collected(server, day, tenant_says("alice", emails=used))
+    shown = see(client, sara, "portal_service", service.public_id)
+    drawn = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", shown))
+    for words in written:
+        assert words in drawn, drawn
 
 
 def queries(client, address):

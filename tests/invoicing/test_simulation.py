@@ -126,7 +126,7 @@ def test_a_level_is_rated_by_both_prices_with_its_last_value_in_each_term(server
     assert table_of(lines) == [("2026-10-14", 31, 30), ("2026-11-14", 8, Decimal("4.80"))]
     one = outcome(lines)
     assert (one.total.before, one.total.after, one.total.difference) == (39, Decimal("34.80"), Decimal("-4.20"))
-    assert one.total.share_words == "−10.8 %"
+    assert one.total.share_words == "−10.8%"
 
 
 def test_the_months_of_a_quarter_are_summed_or_rated_each_as_the_draft_says(server, product):
@@ -343,17 +343,17 @@ def test_clients_are_counted_and_grouped_by_what_they_pay_more_or_less(server, p
     assert ([client.before for client in one.more], one.gain) == ([21, 40], 21)
     assert ([client.before for client in one.less], one.loss, one.same) == ([5, 19], -6, 1)
     assert [(group.words, group.clients, group.difference, group.bar) for group in one.groups if group.clients] == [
-        ("Less by over 50 %", 1, -5, 100),
-        ("Less by 5 to 10 %", 1, -1, 100),
+        ("Less by over 50%", 1, -5, 100),
+        ("Less by 5 to 10%", 1, -1, 100),
         ("The same", 1, 0, 100),
-        ("More by up to 5 %", 1, 1, 100),
-        ("More by 20 to 50 %", 1, 20, 100),
+        ("More by up to 5%", 1, 1, 100),
+        ("More by 20 to 50%", 1, 20, 100),
     ]
     assert [(client.name, client.difference, client.share_words) for client in one.most] == [
-        ("Client 4", 20, "+50 %"),
-        ("Client 0", -5, "−100 %"),
-        ("Client 1", -1, "−5.3 %"),
-        ("Client 3", 1, "+4.8 %"),
+        ("Client 4", 20, "+50%"),
+        ("Client 0", -5, "−100%"),
+        ("Client 1", -1, "−5.3%"),
+        ("Client 3", 1, "+4.8%"),
     ]
 
 

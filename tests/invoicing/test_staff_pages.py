@@ -9,9 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from catalog.models import Service
-from invoicing import usage_invoicing
+from invoicing import review, usage_invoicing
 from invoicing.billing import create_invoices
-from invoicing.models import Invoice, InvoicingSpan
+from invoicing.models import Invoice, InvoicingSpan, Parked
 from metering.models import Collection, Server
 from metering.providers.base import ProviderError
 from tests.builders import (
@@ -35,6 +35,7 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.invoicing.pages import words
 from tests.metering.pushed import METRICS, a_push_server, pushed
 
 pytestmark = pytest.mark.django_db
@@ -207,6 +208,41 @@ def test_services_are_found_by_name_client_and_tenant(ines, service):
     for query in ("ali", "LINDQ"):
         assert "alice" in see_query(ines, "staff_services", query)
     assert "Nothing is called" in see_query(ines, "staff_services", "zzz")
+
+
+@pytest.mark.parametrize("name", ["staff_services", "staff_search"])
+@pytest.mark.parametrize(
+    ("verdicts", "parked", "said"),
+    [
+        ([], None, ""),
+        ([], {"needs_approval": False}, "Parked"),
+        (["hold", "release"], {"needs_approval": True}, "Waits for approval"),
+        (["approve", "hold"], {"needs_approval": False}, "Held"),
+        (["hold", "release"], None, ""),
+    ],
+)
+def test_lists_of_services_say_in_words_that_one_is_not_billed(ines, name, verdicts, parked, said):
+    one = a_service(a_product(provider=""), name="shop")
+    if parked is not None:
+        Parked.objects.create(service=one, reason="No price.", since=timezone.now(), **parked)
+    for verdict in verdicts:
+        review.decide(service=one, verdict=verdict, through=timezone.localdate(), at=timezone.now())
+    shown = words(ines.get(reverse(name), {"q": "shop"}))
+    assert f"Active {said}".strip() in shown
+    assert {each for each in ("Parked", "Waits for approval", "Held") if each in shown} == {said} - {""}
+
+
+@pytest.mark.parametrize("name", ["staff_services", "staff_search"])
+def test_lists_of_services_ask_no_more_for_many(ines, name):
+    product = a_product(provider="")
+    asked = []
+    for number in range(3):
+        one = a_service(product, a_client(f"Client {number}"), name=f"shop {number}")
+        Parked.objects.create(service=one, reason="No price.", since=timezone.now())
+        with CaptureQueriesContext(connection) as captured:
+            assert f"shop {number}" in see_query(ines, name, "shop")
+        asked.append(len(captured))
+    assert asked[1] == asked[2] <= asked[0]
 
 
 def see_query(client, name, query):

@@ -9,9 +9,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from invoicing import today
 from invoicing.billing import create_invoices
 from invoicing.models import Difference, Invoice, Parked, Post, Question
+from invoicing.troubled import MOST, NAMED
 from metering.models import Collection, Server
 from tests.builders import (
     DISK,
@@ -108,7 +108,7 @@ def test_a_metric_that_nobody_is_shown_is_not_missed(ines):
 
 
 def test_many_servers_are_named_up_to_six(ines):
-    for number in range(today.NAMED + 2):
+    for number in range(NAMED + 2):
         failed(a_server(f"s{number}"))
     shown = see(ines, "staff_home")
     assert "2 more servers need a person" in shown
@@ -118,7 +118,7 @@ def test_many_servers_are_named_up_to_six(ines):
 
 def test_parked_services_are_counted_by_reason_and_no_further_than_a_hundred(ines):
     product = a_product()
-    for number in range(today.MOST + 5):
+    for number in range(MOST + 5):
         one = a_service(product, a_client(f"Client {number}"))
         reason = "No price in EUR." if number % 2 else "No value."
         Parked.objects.create(service=one, reason=reason, since=timezone.now())

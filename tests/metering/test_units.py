@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering import units
+from metering.language import in_digits, with_percent
 from metering.units import BUILT_IN, GB, GIB, MAILBOXES, MB, Unit
 
 
@@ -53,6 +54,15 @@ def test_a_glance_shows_two_decimals_and_the_bill_all_of_them():
 def test_numbers_follow_the_readers_language():
     with override("de"):
         assert GB.write(Decimal("1234.5")) == "1.234,5 GB"
+
+
+@pytest.mark.parametrize(
+    ("language", "written"),
+    [("en", "5.8%"), ("de", "5,8\u00a0%"), ("fr", "5,8\u00a0%"), ("tr", "%5,8"), ("hi", "5.8%")],
+)
+def test_percent_stand_where_the_readers_language_has_them(language, written):
+    with override(language):
+        assert with_percent(in_digits("5.8")) == written
 
 
 def test_a_quantity_is_rounded_half_up_to_the_places_of_its_unit():

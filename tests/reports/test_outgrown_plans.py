@@ -80,7 +80,7 @@ def test_as_much_as_is_included_is_not_above_it():
 def test_the_last_three_terms_are_held_against_the_recurring_price():
     fit = fit_of(billed(sold("Small", "10", "5", "1"), 100, 5, 10, 45))
     assert (fit.terms, fit.usage, fit.recurring, fit.share) == (3, 45, 30, 150)
-    assert "usage costs 150 % of the recurring price" in reasons(fit)
+    assert "usage costs 150% of the recurring price" in reasons(fit)
     assert Rule(percent=149).is_broken != Rule(percent=150).is_broken
     assert outgrown.outgrown(Rule(terms=12, percent=149)).count() == 1
     assert outgrown.outgrown(Rule(terms=12, percent=150)).count() == 0

@@ -196,7 +196,7 @@ class TestWhatTheySay:
         said = words(staff.get(reverse("staff_report_growth") + link))
         assert "Disk space of Web 0" in said
         assert "4 GB" in said
-        assert "+33.3 %" in said
+        assert "+33.3%" in said
 
     def test_prices_lead_to_the_months_of_a_metric(self, staff):
         filled()
@@ -216,7 +216,7 @@ class TestWhatTheySay:
         page = staff.get(reverse("staff_report_outgrown"))
         said = words(page)
         assert "Mailboxes was above what is included for 3 terms in a row" in said
-        assert "usage costs 200 % of the recurring price" in said
+        assert "usage costs 200% of the recurring price" in said
         assert "Big would have cost $30.00 less over the last 3 terms" in said
         assert reverse("staff_service", args=[service.public_id]) in page.content.decode()
         said = words(staff.get(reverse("staff_report_outgrown"), {"terms": "6", "percent": "300", "cheaper": "no"}))

@@ -175,4 +175,4 @@ def test_a_corrected_month_is_summed_again_however_old_it_is():
 
 def test_changes_are_written_with_their_sign():
     words = [growth.signed_percent(Decimal(share)) for share in ("4.8", "-12", "0")]
-    assert words == ["+4.8 %", "−12.0 %", "0.0 %"]
+    assert words == ["+4.8%", "−12.0%", "0.0%"]
