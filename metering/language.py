@@ -1,6 +1,7 @@
 """The language in which people are written to: Django's active one, which a page, a mail or a document sets.
 
-Numbers and dates follow it as Unicode's locale data has them; words follow it by their translations.
+Numbers and dates follow it as Unicode's locale data has them; words follow it by their translations. Providers are
+written in English alone and need no Django: it is imported where something is written.
 """
 
 import re
@@ -9,7 +10,6 @@ from functools import cache
 
 from babel import Locale
 from babel.numbers import get_decimal_symbol, get_group_symbol
-from django.utils.translation import get_language, gettext, to_locale
 
 #: English dates are written with the day first, as the invoices of most of the world have them.
 _OF_DATES = {"en": "en_GB"}
@@ -17,16 +17,22 @@ _OF_DATES = {"en": "en_GB"}
 
 def current() -> str:
     """Return the locale that is written in, such as `en`, `de` or `pt_BR`."""
+    from django.utils.translation import get_language
+
     return _locale(get_language() or "en")
 
 
 def translated(text: str) -> str:
     """Return a text of ours in the current language; a name that staff gave comes back as it is."""
+    from django.utils.translation import gettext
+
     return gettext(text)
 
 
 @cache
 def _locale(language: str) -> str:
+    from django.utils.translation import to_locale
+
     return to_locale(language)
 
 

@@ -1,5 +1,7 @@
 """What holds for all tests. The settings are in tests/settings.py."""
 
+from pathlib import Path
+
 from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import settings
 
@@ -19,3 +21,25 @@ def _flush_all(self, sql_list):
 
 
 DatabaseOperations.execute_sql_flush = _flush_all
+
+
+#: What takes longest begins first, so that in the end no process is left alone with it.
+LONG = (
+    "browser/test_every_page.py",
+    "invoicing/test_conservation.py",
+    "billing_site/test_demo.py",
+    "catalog/test_pricing_laws.py",
+    "invoicing/test_conservation_continued.py",
+    "access/test_odd_forms.py",
+    "metering/test_fault_run.py",
+    "metering/test_secrets.py",
+    "billing_site/test_run.py",
+    "billing_site/test_migrate.py",
+    "invoicing/test_kill.py",
+)
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    first = {HERE / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: first.get(item.path, len(LONG)))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from html import escape
 from io import StringIO
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -140,6 +141,9 @@ def filled(field: Field, port: int) -> Any:
     return field.choices[0][0] if field.choices else "x"
 
 
+NUMBERS = count()  # a port may come twice
+
+
 def servers_of(name: str, port: int) -> Iterator[Server]:
     """A server with canaries for credentials, in every way of authentication that its provider has."""
     fields = base.provider(name).fields
@@ -148,7 +152,7 @@ def servers_of(name: str, port: int) -> Iterator[Server]:
         entered = {field.name: filled(field, port) for field in fields if field.kind != "secret"}
         secrets = {field.name: CANARY for field in fields if field.kind == "secret"}
         yield a_server(
-            f"{name} {way} {port}",
+            f"{name} {way} {next(NUMBERS)}",
             provider=name,
             settings=entered | ({"auth": way, "username": "tally"} if way else {}),
             credentials=secrets,

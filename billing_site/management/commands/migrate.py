@@ -1,14 +1,29 @@
-"""Django's `migrate`, one at a time: who comes second waits, and finds nothing left to do."""
+"""Django's `migrate`, one at a time, and each migration whole or not at all, however it ends."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.core.management.commands import migrate
-from django.db import connections
+from django.db import connections, transaction
+from django.db.migrations import Migration
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.state import ProjectState
 
 #: The lock that one migration of a database has.
 MIGRATING = 5_200_702
+
+
+class Executor(MigrationExecutor):
+    """Writes down what was done in the transaction that does it. Django's own may do so only after it is committed,
+    and who is killed between the two finds tables that nobody made."""
+
+    def apply_migration(self, state: ProjectState, migration: Migration, *args: Any, **options: Any) -> ProjectState:
+        with transaction.atomic(self.connection.alias) if migration.atomic else nullcontext():
+            return super().apply_migration(state, migration, *args, **options)
+
+
+migrate.MigrationExecutor = Executor  # type: ignore[attr-defined]  # the command knows no other way to choose
 
 
 class Command(migrate.Command):
