@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from catalog.models import OVER, Client, Product, ProductPrice, Service
 from catalog.terms import Cycle
+from catalog.typed import home_first
 from invoicing.unclaimed import Order
 from metering.models import Server, Tenant
 
@@ -53,9 +54,9 @@ class FilterForm(forms.Form):
 
     def __init__(self, data: QueryDict) -> None:
         super().__init__(data)
-        known = ProductPrice.objects.order_by("currency").values_list("currency", flat=True).distinct()
-        self.currencies = list(known)
-        self.fields["currency"].choices = [(code, code) for code in known]  # type: ignore[attr-defined]
+        known = ProductPrice.objects.order_by().values_list("currency", flat=True).distinct()
+        self.currencies = home_first(known)
+        self.fields["currency"].choices = [(code, code) for code in self.currencies]  # type: ignore[attr-defined]
         self.is_valid()
 
     def chosen(self, name: str) -> Any:

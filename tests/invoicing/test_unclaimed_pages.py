@@ -1,6 +1,7 @@
 """The staff's pages about unbilled usage: the list with what it would bring, and attaching a tenant in two steps."""
 
 from datetime import date, timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -9,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from catalog.models import Service
+from catalog.models import ProductPrice, Service
 from metering.models import Tenant
 from tests.builders import (
     EMAILS,
@@ -91,6 +92,16 @@ def test_the_list_says_what_the_last_month_would_have_brought_in_which_currency(
     assert "In USD, without recurring prices" in shown
     assert "<summary>$8.00</summary>" in shown
     assert reverse("staff_unbilled_attach", args=[tenant.pk]) + f"?product={product.pk}" in shown
+
+
+def test_the_sites_own_currency_is_the_one_that_is_offered_first(staff):
+    a_used_tenant()
+    product = an_email_product("2")
+    for currency in ("CAD", "USD"):
+        ProductPrice.objects.update_or_create(
+            product=product, cycle="monthly", currency=currency, defaults={"amount": Decimal(1)}
+        )
+    assert "In USD, without recurring prices" in listed(staff, product=product.pk)
 
 
 def test_the_list_is_searched_and_filtered_by_server(staff):
