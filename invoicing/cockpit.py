@@ -11,8 +11,8 @@ from catalog.models import Service
 from invoicing import review
 from invoicing.models import Decision, Invoice, Preview, Run
 from invoicing.preview_rows import Row, rows_of
-from metering.decimals import EXACT
-from metering.language import in_digits, with_percent
+from metering.decimals import EXACT, round_half_up
+from metering.language import signed_percent
 
 NOTHING = Decimal(0)
 
@@ -211,6 +211,4 @@ def percent(difference: Decimal, last: Decimal | None) -> str:
     if not last:
         return ""
     share = EXACT.divide(EXACT.multiply(difference, Decimal(100)), last)
-    if abs(share) < Decimal("0.05"):
-        return with_percent(in_digits("0.0"))
-    return f"{'+' if share > 0 else chr(0x2212)}{with_percent(in_digits(f'{abs(share):,.1f}'))}"
+    return signed_percent(round_half_up(share, 1))

@@ -6,6 +6,7 @@ written in English alone and need no Django: it is imported where something is w
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cache
 
 from babel import Locale
@@ -61,6 +62,13 @@ def with_percent(number: str) -> str:
     """Return a number, as the current language has it, with its percent sign: `12.5%`, in German `12,5 %`."""
     before, after = _around_percent(current())
     return f"{before}{number}{after}"
+
+
+def signed_percent(share: Decimal) -> str:
+    """Write a change, in percent to one decimal: `+4.8%`, `−12.0%`, `0.0%`. Those that stand below each other have
+    the same decimals."""
+    words = with_percent(in_digits(f"{abs(share):,.1f}"))
+    return f"+{words}" if share > 0 else f"\N{MINUS SIGN}{words}" if share < 0 else words
 
 
 @cache

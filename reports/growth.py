@@ -16,11 +16,12 @@ from catalog.models import Product
 from invoicing.chart import Chart
 from metering import dates
 from metering.decimals import EXACT
+from metering.language import signed_percent
 from metering.models import Metric
 from metering.units import Unit
 from reports import charts
 from reports.models import UsageSum
-from reports.months import growth, previous, signed_percent, year_before
+from reports.months import growth, previous, year_before
 from reports.tables import NOTHING, Cell, Column, Row, Table
 
 

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from metering.decimals import EXACT, round_half_up
-from metering.language import in_digits, with_percent
 from metering.periods import month
 
 
@@ -38,9 +37,3 @@ def growth(now: Decimal | None, before: Decimal | None) -> Decimal | None:
     if now is None or not before:
         return None
     return round_half_up(EXACT.divide((now - before) * 100, before), 1)
-
-
-def signed_percent(share: Decimal) -> str:
-    """Write a change: `+4.8%`, `−12.0%`, `0.0%`. Those that stand below each other have the same decimals."""
-    words = with_percent(in_digits(f"{abs(share):,.1f}"))
-    return f"+{words}" if share > 0 else f"\N{MINUS SIGN}{words}" if share < 0 else words

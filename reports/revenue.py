@@ -21,9 +21,10 @@ from invoicing.chart import Chart
 from invoicing.models import Line
 from metering import dates
 from metering.decimals import exact_sum, round_half_up
+from metering.language import signed_percent
 from reports import charts
 from reports.counting import LineRow, Sums
-from reports.months import growth, previous, signed_percent
+from reports.months import growth, previous
 from reports.tables import NOTHING, Cell, Column, Row, Table
 
 #: What a row is about: its kind, and the metric of usage.
