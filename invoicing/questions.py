@@ -20,11 +20,6 @@ from invoicing.models import Line, Message, Post, Question
 MOST = 4000
 
 
-def waiting_for_staff() -> QuerySet[Question]:
-    """The threads in which a client waits for an answer, the oldest first."""
-    return Question.objects.filter(closed_at=None, waits_for_staff=True)
-
-
 def of_line(line: Line) -> list[Question]:
     """The threads about a line, the oldest first, with their posts and who wrote them."""
     threads = Question.objects.filter(line=line).select_related("closed_by").prefetch_related("posts__by")
