@@ -7,6 +7,7 @@ process and stops with the last process that used it.
 import json
 import os
 import warnings
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import psutil
@@ -28,12 +29,15 @@ def socket_directory(data: Path) -> str:
     """
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
-        _forget_the_dead(data)
-        is_new = not (data / "PG_VERSION").exists()
-        server = get_server(data)
-        socket = str(server.get_postmaster_info().socket_dir)
-        if is_new:
-            _create_database(socket)
+        # one process at a time: who comes second while it is made new finds the database in it
+        with (data.parent / "postgresql.lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            _forget_the_dead(data)
+            is_new = not (data / "PG_VERSION").exists()
+            server = get_server(data)
+            socket = str(server.get_postmaster_info().socket_dir)
+            if is_new:
+                _create_database(socket)
     except Exception as error:
         raise ImproperlyConfigured(
             f"The embedded PostgreSQL in {data} cannot be started: {error}. Its log is {data / 'log'}. "
