@@ -50,6 +50,7 @@ from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.test import Client as Browser  # noqa: E402
 from django.urls import include, path, reverse  # noqa: E402
 
+from billing_site.stack import with_room  # noqa: E402
 from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Role, Service, User  # noqa: E402
 from invoicing.billing import create_invoices  # noqa: E402
 from invoicing.models import Invoice, InvoicingSpan, Line  # noqa: E402
@@ -86,7 +87,7 @@ urlpatterns = [path("one-query/", one_query), path("", include("billing_site.url
 @cache
 def site() -> Any:
     settings.ROOT_URLCONF = __name__
-    return get_wsgi_application()
+    return with_room(get_wsgi_application())
 
 
 def application(environ: Any, start_response: Any) -> Any:
