@@ -91,7 +91,8 @@ def staff_readings_csv(request: HttpRequest, pk: UUID, line: UUID) -> StreamingH
 
 
 def _explained(among: QuerySet[Invoice], pk: UUID, line: UUID) -> Explanation:
-    found = get_object_or_404(proof.with_sources(Line.objects.filter(invoice__in=among)), pk=line, invoice_id=pk)
+    lines = proof.with_sources(Line.objects.filter(invoice__in=among).select_related("invoice"))
+    found = get_object_or_404(lines, pk=line, invoice_id=pk)
     return explanation.of_line(found, among)
 
 

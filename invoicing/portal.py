@@ -135,7 +135,8 @@ def invoices(request: HttpRequest) -> HttpResponse:
 @client_user
 def invoice(request: HttpRequest, pk: str) -> HttpResponse:
     """Is this right?"""
-    own, today = Invoice.objects.of_clients(clients_of(request)), timezone.localdate()
+    clients, today = clients_of(request), timezone.localdate()
+    own = Invoice.objects.of_clients(clients)
     one = get_object_or_404(own.with_state(today), pk=pk)
     return render(
         request,
@@ -147,7 +148,7 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
             "payments": payments.of_invoice(one),
             "proofs": proof.of_invoice(one, own),
             "credit_notes": own.filter(credits=one).order_by("entry"),
-            "credited_invoice": own.filter(credit_notes=one).first(),
+            "credited_invoice": one.credits if one.credits and one.credits.client_id in clients else None,
             "replacements": own.replacing(one),
             "replaced": own.replaced_by(one),
         },

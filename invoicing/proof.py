@@ -146,8 +146,8 @@ def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:
 
 
 def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
-    """Fetch what the proof of a line reads of others."""
-    related = ("invoice", "service", "setting__metric", "override__setting__metric")
+    """Fetch what the proof of a line reads of others, except its invoice."""
+    related = ("service", "setting__metric", "override__setting__metric")
     return lines.select_related(*related).prefetch_related("override__prices")
 
 
