@@ -10,7 +10,7 @@ from django.db.models import Model
 
 from catalog.models import Service
 from catalog.writing import Writing
-from invoicing import corrections, cuts, drafts, issuing, overage, review, unbilled, unusual
+from invoicing import corrections, cuts, drafts, issuing, overage, reasons, review, unbilled, unusual
 from invoicing.drafts import CannotBill, Draft
 from invoicing.issuing import Document
 from invoicing.models import (
@@ -136,7 +136,9 @@ def _let_through(
             service, due = draft.service, _due(draft.service)
             decision = decisions.get(service.pk)
             if decision is not None and decision.verdict == Decision.Verdict.HOLD:
-                batch.held[service.pk] = f"Held: {decision.reason}" if decision.reason else "Held."
+                batch.held[service.pk] = (
+                    reasons.HELD_FOR % {"said": decision.reason} if decision.reason else reasons.HELD
+                )
                 batch.left.append(draft)
                 continue
             why = (

@@ -6,10 +6,8 @@ billed, and then one invoice of usage alone closes every period to date, the ope
 
 from datetime import date, datetime
 
-from django.utils.translation import gettext as _
-
 from catalog.models import Service
-from invoicing import billing, corrections, cuts, drafts, issuing, overage, unbilled
+from invoicing import billing, corrections, cuts, drafts, issuing, overage, reasons, unbilled
 from invoicing.drafts import Draft
 from invoicing.models import Claim, Deferral, Invoice, Parked
 from invoicing.prices import Catalog
@@ -17,6 +15,7 @@ from invoicing.settlements import Settlement
 from metering import collection
 from metering.periods import local_day
 from metering.providers import base
+from metering.server_lock import Busy
 
 #: What kind of document each claim of a boundary makes.
 DOCUMENTS = {
@@ -36,7 +35,7 @@ def ask_once_more(service: Service, at: datetime) -> str:
         return ""
     try:
         record = collection.collect(server=tenant.server, as_of=at, tenant=tenant.key)
-    except collection.Busy:
+    except Busy:
         return f"{tenant.server} is being collected just now"
     return "" if record.is_stored else f"{tenant.server} could not be asked once more ({record.error})"
 
@@ -47,10 +46,7 @@ def bill_missed_terms(service: Service, on: date, at: datetime) -> None:
         return
     missed = billing.create_invoices(on=date.fromordinal(on.toordinal() - 1), at=at, service=service)
     if reason := missed.parked.get(service.pk) or missed.held.get(service.pk):
-        raise CannotClose(
-            _("A term of %(service)s that is over cannot be billed: %(reason)s")
-            % {"service": service, "reason": reason}
-        )
+        raise CannotClose(reasons.TERM_IS_OVER % {"service": service, "reason": reason})
 
 
 def drafted(service: Service, *, on: date, at: datetime) -> tuple[Draft, list[Settlement], overage.Waiting]:

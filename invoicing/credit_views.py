@@ -16,6 +16,7 @@ from invoicing import credits, searching
 from invoicing.credits import CannotCredit, Voided
 from invoicing.drafts import CannotBill
 from invoicing.models import Invoice, Line
+from invoicing.reasons import retold
 from invoicing.service_forms import CreditForm, VoidForm, amount_name
 from metering import lookup
 from metering.access import staff
@@ -117,7 +118,7 @@ def void(request: HttpRequest, pk: str) -> HttpResponse:
             total, given_back = voided.replacement.total, voided.credit_note.total
             transaction.set_rollback(True)
     except (CannotCredit, CannotBill) as error:
-        problem = str(error)
+        problem = retold(str(error))
     context = {
         "section": "invoices",
         "invoice": invoice,
@@ -149,7 +150,7 @@ def _void(invoice: Invoice, form: VoidForm) -> Voided | None:
     except _AnotherTotal:
         form.add_error(None, _("The new invoice comes to another total by now. Look at it again, then void."))
     except (CannotCredit, CannotBill) as error:
-        form.add_error(None, str(error))
+        form.add_error(None, retold(str(error)))
     else:
         return voided
     return None

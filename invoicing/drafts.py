@@ -15,9 +15,10 @@ from catalog.models import MetricSetting, ProductPrice, Service
 from catalog.money import round_amount
 from catalog.pricing import Charge, Pricing, PricingError, added
 from catalog.quote import as_quoted, step_json, step_text
-from catalog.wording import AGGREGATIONS, charge_sentence
+from catalog.terms import Cycle
+from catalog.wording import AGGREGATIONS, PER_CYCLE, charge_sentence
 from catalog.writing import Writing
-from invoicing import chain, required
+from invoicing import chain, reasons, required
 from invoicing.billable import Billable, Item, Unbilled, Waiting
 from invoicing.models import MAX_AMOUNT, Line, Statement
 from metering import dates, language
@@ -124,15 +125,16 @@ def _drafted(service: Service, lines: list[DraftLine], waiting: list[Waiting]) -
         raise CannotBill(why_not)
     draft = Draft(service, lines, waiting)
     if draft.total >= MAX_AMOUNT:
-        raise CannotBill(f"It comes to {draft.total:.3E}, more than any invoice may state.")
+        raise _cannot_bill(reasons.TOO_MUCH, sum=f"{draft.total:.3E}")
     return draft
 
 
 def recurring_line(service: Service, period: Period, prices: dict[tuple[int, str, str], ProductPrice]) -> DraftLine:
     price = prices.get((service.product_id, service.cycle, service.currency))
     if price is None:
-        raise CannotBill(
-            f"{service.product} has no {service.cycle} price in {service.currency}. Add it to the product's prices."
+        per_cycle = PER_CYCLE[Cycle(service.cycle)]
+        raise _cannot_bill(
+            reasons.NO_CYCLE_PRICE, product=service.product, per_cycle=per_cycle, currency=service.currency
         )
     with Writing(service.client.language):
         days = dates.span(period.start, period.end)
@@ -271,10 +273,8 @@ def _stated(service: Service, billable: Billable) -> _Stated:
     except PricingError as error:
         raise _cannot_rate(service, billable, error) from error
     if pricing is None:
-        raise CannotBill(
-            f"No price in {currency} for {billable.setting.metric} of {service.product}. Add a version of "
-            f"its pricing that has one, in force from {billable.items[0].start} or before."
-        )
+        told = {"metric": billable.setting.metric, "product": service.product}
+        raise _cannot_bill(reasons.NO_PRICE, currency=currency, day=billable.items[0].start, **told)
     return _Stated(in_force, currency, pricing)
 
 
@@ -284,12 +284,18 @@ def _charges(service: Service, billable: Billable, stated: _Stated) -> list[Char
     except PricingError as error:
         raise _cannot_rate(service, billable, error) from error
     if (total := added(charges).amount) >= MAX_AMOUNT:
-        raise CannotBill(f"{billable.setting.metric} comes to {total:.3E}, more than any invoice may state.")
+        raise _cannot_bill(reasons.METRIC_TOO_MUCH, metric=billable.setting.metric, sum=f"{total:.3E}")
     return charges
 
 
 def _cannot_rate(service: Service, billable: Billable, error: PricingError) -> CannotBill:
-    return CannotBill(f"{billable.setting.metric} of {service.product} cannot be rated: {error}.")
+    told = {"metric": billable.setting.metric, "product": service.product}
+    return _cannot_bill(reasons.NOT_RATED, problem=error, **told)
+
+
+def _cannot_bill(reason: str, **told: object) -> CannotBill:
+    with Writing("en"):  # as all reasons that are kept
+        return CannotBill(reason % told)
 
 
 def _detail(billable: Billable, pricing: Pricing, charges: list[Charge], currency: str) -> str:

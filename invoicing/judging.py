@@ -18,7 +18,7 @@ from catalog.aggregation import Aggregation
 from catalog.in_force import InForce, choose
 from catalog.models import MetricSetting, Override
 from catalog.terms import number_at
-from invoicing import usage_invoicing
+from invoicing import reasons, usage_invoicing
 from invoicing.billable import Billable, Item, Unbilled, Waiting, level
 from invoicing.cuts import ONE_DAY, Cut
 from invoicing.models import InvoicingSpan
@@ -142,9 +142,7 @@ class Judge:
             elif self.was_read_after(row.end, collected_at) or row.start in self.waited:
                 yield row
             else:
-                unbilled.waiting.append(
-                    Waiting(self.setting, row.start, row.end, f"not read since the period ended on {row.end}")
-                )
+                unbilled.waiting.append(Waiting(self.setting, row.start, row.end, reasons.NOT_READ % {"day": row.end}))
 
     def was_read_after(self, end: date, collected_at: datetime | None) -> bool:
         return collected_at is not None and collected_at >= self.rules.end_of(self.server, end - ONE_DAY)
@@ -153,7 +151,7 @@ class Judge:
         is_final = self.cut.is_final
         for period, how, first_fresh, last in self.terms:
             if how is None:
-                since = f"the term runs until {period.end}, and its invoice is made ahead"
+                since = reasons.MADE_AHEAD % {"day": period.end}
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
                 continue
             has_waited = period is not self.cut.term
@@ -162,7 +160,7 @@ class Judge:
             if row is not None and (is_final or has_waited or row.start >= first_fresh):
                 yield level(how, measured, period, self.days(period))
             elif not is_final and not has_waited:
-                since = f"not measured since {row.start}" if row else "not collected yet"
+                since = reasons.NOT_MEASURED % {"day": row.start} if row else reasons.NOT_COLLECTED
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
 
     @cached_property

@@ -3,14 +3,19 @@
 from collections.abc import Iterable
 
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 from catalog.models import Client
+from invoicing import reasons
 
 OF_SELLER = {
-    "seller_address": ("your address", "SELLER_ADDRESS"),
-    "seller_tax_number": ("your tax number", "SELLER_TAX_NUMBER"),
+    "seller_address": (gettext_noop("your address"), "SELLER_ADDRESS"),
+    "seller_tax_number": (gettext_noop("your tax number"), "SELLER_TAX_NUMBER"),
 }
-OF_BUYER = {"buyer_address": ("address", "address"), "buyer_tax_number": ("tax number", "tax_number")}
+OF_BUYER = {
+    "buyer_address": (gettext_noop("address"), "address"),
+    "buyer_tax_number": (gettext_noop("tax number"), "tax_number"),
+}
 FIELDS = (*OF_SELLER, *OF_BUYER)
 
 
@@ -31,9 +36,9 @@ def why_not(client: Client) -> str:
     if not settings.REQUIRED_ON_INVOICES:
         return ""
     if unset := of_seller():
-        return f"Invoices must state {_and(_words_of(unset))}. Set {_and(unset)}, and bill it again."
+        return reasons.SELLER_LACKS % {"words": _and(_words_of(unset)), "settings": _and(unset)}
     if lacking := of_buyer(client):
-        return f"Invoices must state the client’s {_and(lacking)}. Add it to {client}, and bill it again."
+        return reasons.BUYER_LACKS % {"words": _and(lacking), "client": client}
     return ""
 
 

@@ -21,7 +21,7 @@ from django.utils.translation import ngettext
 from catalog.models import Service, User
 from catalog.money import write
 from catalog.terms import number_at
-from invoicing import anomalies
+from invoicing import anomalies, reasons
 from invoicing.anomalies import Bill, Used
 from invoicing.drafts import Draft
 from invoicing.models import Decision, Line, Parked
@@ -229,14 +229,7 @@ def missed_terms(service: Service, on: date) -> str:
     if (count := terms_due(service, on)) <= settings.CATCH_UP_TERMS or service.next_due_on is None:
         return ""
     told = {"count": count, "day": dates.full_day(service.next_due_on), "most": settings.CATCH_UP_TERMS}
-    return (
-        ngettext(
-            "%(count)s term is due, the first since %(day)s; more than %(most)s are not billed without approval.",
-            "%(count)s terms are due, the first since %(day)s; more than %(most)s are not billed without approval.",
-            count,
-        )
-        % told
-    )
+    return reasons.missed_terms(count) % told
 
 
 def beyond_bounds(draft: Draft, last: Decimal | None) -> str:
@@ -244,8 +237,8 @@ def beyond_bounds(draft: Draft, last: Decimal | None) -> str:
     currency, most, factor = draft.service.currency, settings.APPROVAL_ABOVE, settings.APPROVAL_ABOVE_FACTOR
     if most is not None and draft.total > most:
         told = {"amount": write(draft.total, currency), "most": write(most, currency)}
-        return _("It comes to %(amount)s; more than %(most)s waits for approval.") % told
+        return _(reasons.ABOVE) % told
     if factor is not None and last is not None and draft.total > EXACT.multiply(last, factor):
         told = {"amount": write(draft.total, currency), "factor": in_digits(f"{factor}"), "last": write(last, currency)}
-        return _("It comes to %(amount)s, more than %(factor)s times the %(last)s of the last term.") % told
+        return _(reasons.FAR_ABOVE) % told
     return ""

@@ -25,6 +25,7 @@ from invoicing import boundary, cockpit, corrections, preview, review, runs, set
 from invoicing.billing import create_invoices
 from invoicing.drafts import CannotBill
 from invoicing.models import Decision, Deferral, Difference, Parked, Preview, Run, RunNote
+from invoicing.reasons import retold
 from metering.access import staff
 
 PAGE = 50
@@ -233,7 +234,7 @@ def finish(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         ended = termination.finish(service=one, at=timezone.now(), when_down=when_down)
     except (boundary.CannotClose, CannotBill) as error:
-        messages.error(request, str(error))
+        messages.error(request, retold(str(error)))
         return _back(request, one)
     if ended.warning:
         messages.warning(request, ended.warning)

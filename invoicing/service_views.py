@@ -17,6 +17,7 @@ from invoicing.back_billing import Excluded, NothingToBill
 from invoicing.changing import CannotChange
 from invoicing.drafts import CannotBill
 from invoicing.models import BackBilling, Invoice
+from invoicing.reasons import retold
 from invoicing.service_forms import BackBillingForm, ChangeForm, TerminationForm
 from metering.access import staff
 
@@ -36,7 +37,7 @@ def terminate(request: HttpRequest, public_id: str) -> HttpResponse:
         try:
             context["draft"] = termination.preview(service=one, at=now)
         except CannotBill as error:
-            context["problem"] = str(error)
+            context["problem"] = retold(str(error))
     return render(request, "staff/terminate.html", context)
 
 
@@ -44,7 +45,7 @@ def _terminate(request: HttpRequest, service: Service, when_down: termination.Wh
     try:
         ended = termination.terminate(service=service, on=timezone.localdate(), at=timezone.now(), when_down=when_down)
     except (boundary.CannotClose, CannotBill) as error:
-        messages.error(request, str(error))
+        messages.error(request, retold(str(error)))
         return
     if ended.warning:
         messages.warning(request, ended.warning)
@@ -78,7 +79,7 @@ def change(request: HttpRequest, public_id: str) -> HttpResponse:
                 return redirect("staff_service", public_id)
             draft = changing.preview(service=one, at=now, product=product, tenant=tenant)
         except (boundary.CannotClose, CannotBill) as error:
-            form.add_error(None, str(error))
+            form.add_error(None, retold(str(error)))
         else:
             today = timezone.localdate(now)
             prices = ProductPrice.objects.filter(product=product, cycle=one.cycle, currency=one.currency)
@@ -160,7 +161,7 @@ def left_out(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         found = back_billing.excluded(one, today)
     except CannotBill as error:
-        problem = str(error)
+        problem = retold(str(error))
     asked = form["setting"].value()
     granted = BackBilling.objects.filter(service=one).select_related("setting__metric", "by").order_by("-pk")
     return render(
@@ -198,7 +199,7 @@ def _grant(request: HttpRequest, service: Service, form: BackBillingForm) -> boo
             by=request.user,
         )
     except (NothingToBill, CannotBill) as error:
-        messages.error(request, str(error))
+        messages.error(request, retold(str(error)))
         return False
     money = write(amount, service.currency)
     messages.success(

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
-from invoicing import boundary
+from invoicing import boundary, reasons
 from invoicing.drafts import CannotBill, Draft
 from invoicing.models import Claim, Invoice, Parked
 
@@ -112,7 +112,7 @@ def finish(*, service: Service, at: datetime, when_down: WhenDown = WhenDown.WAI
         return _ended(service)
     failure = boundary.ask_once_more(service, at)
     if failure and when_down == WhenDown.WAIT:
-        Parked.objects.filter(service=service).update(reason=f"Its last invoice waits: {failure}.")
+        Parked.objects.filter(service=service).update(reason=reasons.LAST_INVOICE_WAITS % {"reason": f"{failure}."})
         return Ended(service, None, _("%(failure)s; its last invoice waits on.") % {"failure": failure}, waits=True)
     with transaction.atomic(durable=True):
         service = _locked(service)
@@ -130,7 +130,7 @@ def finish_all(*, at: datetime) -> list[Ended]:
         try:
             done.append(finish(service=service, at=at))
         except (boundary.CannotClose, CannotBill) as error:
-            Parked.objects.filter(service=service).update(reason=f"Its last invoice waits: {error}")
+            Parked.objects.filter(service=service).update(reason=reasons.LAST_INVOICE_WAITS % {"reason": error})
     return done
 
 

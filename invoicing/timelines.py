@@ -12,6 +12,7 @@ from catalog.models import Override, Service
 from catalog.money import write
 from catalog.timelines import parts_of_client, parts_of_product
 from invoicing.models import DraftInvoice, Invoice, Parked
+from invoicing.reasons import retold
 
 
 def of_service(service: Service, *, own_page: str = "") -> Timeline:
@@ -67,4 +68,4 @@ def _billed(service: Service) -> Iterator[Event]:
         )
     if parked := Parked.objects.filter(service=service).first():
         sentence = _("Waits for approval") if parked.needs_approval else _("Parked: no run bills it")
-        yield Event(at=parked.since, sentence=sentence, icon="alert", note=parked.reason, state="bad")
+        yield Event(at=parked.since, sentence=sentence, icon="alert", note=retold(parked.reason), state="bad")

@@ -24,6 +24,7 @@ from invoicing.cuts import Cut
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.models import BilledPeriod, Claim, Deferral
 from invoicing.prices import Catalog
+from invoicing.reasons import retold
 from invoicing.termination import is_waiting
 from metering import dates
 from metering.decimals import exact_sum
@@ -144,7 +145,7 @@ def quotes(chosen: Sequence[Tenant], product: Product, currency: str, month: Per
         try:
             draft = drafts.of_usage(service, usage[service.pk])
         except CannotBill as error:
-            found[service.tenant_id] = Quote(problem=str(error))
+            found[service.tenant_id] = Quote(problem=retold(str(error)))
         else:
             found[service.tenant_id] = Quote(draft.lines, is_waiting=bool(draft.waiting))
     return found

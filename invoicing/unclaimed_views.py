@@ -14,6 +14,7 @@ from catalog.models import Service
 from catalog.money import write
 from invoicing import unclaimed
 from invoicing.drafts import CannotBill
+from invoicing.reasons import retold
 from invoicing.unclaimed import CannotAttach, Coming, Order
 from invoicing.unclaimed_forms import AttachForm, FilterForm
 from metering import lookup
@@ -114,7 +115,7 @@ def attach(request: HttpRequest, pk: int) -> HttpResponse:
                 )
                 return redirect("staff_service", done.service.public_id)
         except (CannotAttach, CannotBill) as error:
-            form.add_error(None, str(error))
+            form.add_error(None, retold(str(error)))
         else:
             is_changed = "attach" in request.POST
             context |= {"coming": coming, "shown": shown, "is_new": isinstance(to, Order), "is_changed": is_changed}

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from catalog import money
 from catalog.models import Client
+from invoicing.reasons import retold
 from metering import dates, language
 from metering.decimals import plain
 from metering.units import Unit
@@ -46,6 +47,9 @@ def client_link(context: template.Context, client: Client) -> str | SafeString:
 def unbroken(name: object) -> SafeString:
     """Keep a name on one line wherever a line has room for it: `pg-demo` is not parted at its hyphen."""
     return format_html('<span class="tp-name">{}</span>', name)
+
+
+register.filter(retold)
 
 
 @register.filter

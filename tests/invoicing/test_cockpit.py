@@ -215,7 +215,7 @@ def test_parked_services_stand_together_by_reason(ines):
     for name in ("velo", "atelier"):
         a_service(a_product(), a_client(name, "EUR"), anchor="2026-10-19", name=name)
     shown = dry_run(ines)
-    assert "no monthly price in EUR" in shown
+    assert "no price per month in EUR" in shown
     assert "velo</a>, <a" in shown
     assert "2 parked" in shown
     assert "Add the price" in shown
@@ -230,7 +230,7 @@ def test_what_waits_for_usage_stands_together_by_server(ines):
     collected(server, "2026-10-10 06:00", tenant_says("one", mailboxes=3), tenant_says("two", mailboxes=3))
     shown = dry_run(ines)
     assert "Mailboxes of panel-01" in shown
-    assert "Not measured since 2026-10-10" in shown
+    assert "Not measured since 10 October 2026" in shown
     assert "2 services" in shown
 
 

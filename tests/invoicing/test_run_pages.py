@@ -86,7 +86,7 @@ def test_a_run_is_started_done_and_then_its_record_stands_there(ines):
     assert "Started today, 09:00 by ines@staff.test" in shown
     assert "Done" in shown
     assert "$24.00" in shown
-    assert "no monthly price in EUR" in shown
+    assert "no price per month in EUR" in shown
     assert "2026-00001</a>" in shown
     assert "data-live" not in shown
     listed = see(ines, "staff_runs")
@@ -225,7 +225,7 @@ def test_trying_again_bills_a_service_that_can_be_billed_by_now(ines):
     service = a_service(a_product(), a_client("Euro", "EUR"), anchor="2026-10-19", name="euro")
     post(ines, "staff_runs")
     shown = post(ines, "staff_service_bill", service.public_id, next=reverse("staff_runs"))
-    assert "euro is still not billed: Business Web has no monthly price in EUR." in shown
+    assert "euro is still not billed: Business Web has no price per month in EUR." in shown
     assert "Billing runs" in shown
     ProductPrice.objects.create(product=service.product, cycle="monthly", currency="EUR", amount=Decimal(20))
     assert "euro is billed: 1 term" in post(ines, "staff_service_bill", service.public_id)

@@ -315,4 +315,4 @@ def test_usage_that_waits_is_shown_with_its_reason(ines, service):
     for address in (reverse("staff_runs"), reverse("staff_service", args=[service.public_id])):
         shown = " ".join(ines.get(address).content.decode().split())
         assert "Mailboxes, 1 Nov 2026 to 1 Dec 2026" in shown
-        assert "Not measured since 2026-11-19." in shown
+        assert "Not measured since 19 November 2026." in shown
