@@ -68,4 +68,9 @@ def _around(currency: str, locale: str) -> tuple[str, str]:
     whole = re.sub(r"\.0+", "", pattern)
     text = format_currency(Decimal(0), currency, whole, locale, currency_digits=False, decimal_quantization=False)
     before, _, after = text.partition("0")
-    return before, after
+    # Babel leaves out the space that Unicode has between letters and digits: `CHF 12.00`, but `$12.00`.
+    # https://unicode.org/reports/tr35/tr35-numbers.html#Currencies, currencySpacing
+    return (
+        f"{before}\N{NO-BREAK SPACE}" if before[-1:].isalpha() else before,
+        f"\N{NO-BREAK SPACE}{after}" if after[:1].isalpha() else after,
+    )

@@ -119,7 +119,7 @@ def _number(value: str) -> str:
         return language.in_digits(value)
     sign, symbol, digits = found.groups()
     amount = Decimal(digits.replace(",", ""))
-    return write(-amount if sign else amount, _currencies().get(symbol, symbol.strip()))
+    return write(-amount if sign else amount, _currencies().get(symbol.strip(), symbol.strip()))
 
 
 @cache

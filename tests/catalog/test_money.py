@@ -22,7 +22,7 @@ amounts = st.decimals(0, 10**30, places=12)
     st.sampled_from(["USD", "EUR", "JPY", "BHD", "SEK", "CHF", "CLF"]),
     st.sampled_from(["en", "de", "fr", "es", "sv", "ar", "hi"]),
 )
-def test_money_is_written_as_babel_writes_it(amount, currency, locale):
+def test_money_is_written_as_babel_writes_it_with_a_space_beside_letters(amount, currency, locale):
     places, pattern = minor_units(currency), Locale.parse(locale).currency_formats["standard"].pattern
     pattern = re.sub(r"\.0+", f".{'0' * places}" if places else "", pattern)
     rounded = round_amount(amount, currency)
@@ -30,6 +30,7 @@ def test_money_is_written_as_babel_writes_it(amount, currency, locale):
         expected = format_currency(
             rounded, currency, pattern, locale, currency_digits=False, decimal_quantization=False
         )
+        expected = re.sub(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])", "\N{NO-BREAK SPACE}", expected)
         assert write(amount, currency) == expected
         assert write(-amount, currency) == (f"−{expected}" if rounded else expected)
 
@@ -56,10 +57,12 @@ def test_what_has_more_than_28_digits_is_written_in_full(locale):
     ("amount", "currency", "words"),
     [
         ("31", "USD", "$31.00"),
+        ("31", "CHF", "CHF\N{NO-BREAK SPACE}31.00"),
+        ("-31", "CHF", "−CHF\N{NO-BREAK SPACE}31.00"),
         ("-0.4", "USD", "−$0.40"),
         ("2.665", "USD", "$2.67"),
         ("524.5", "JPY", "¥525"),
-        ("1.0005", "BHD", "BHD1.001"),
+        ("1.0005", "BHD", "BHD\N{NO-BREAK SPACE}1.001"),
         ("1234567.5", "EUR", "€1,234,567.50"),
     ],
 )
