@@ -33,11 +33,12 @@ def socket_directory(data: Path) -> str:
         with (data.parent / "postgresql.lock").open("w") as lock:
             flock(lock, LOCK_EX)
             _forget_the_dead(data)
-            is_new = not (data / "PG_VERSION").exists()
             server = get_server(data)
             socket = str(server.get_postmaster_info().socket_dir)
-            if is_new:
+            made = data / ".database_made"
+            if not made.exists():
                 _create_database(socket)
+                made.touch()
     except Exception as error:
         raise ImproperlyConfigured(
             f"The embedded PostgreSQL in {data} cannot be started: {error}. Its log is {data / 'log'}. "
@@ -48,7 +49,9 @@ def socket_directory(data: Path) -> str:
 
 def _create_database(socket: str) -> None:
     with psycopg.connect(host=socket, user=USER, dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {DATABASE}")
+        # a process that was killed on the way here may have made it
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+            connection.execute(f"CREATE DATABASE {DATABASE}")
 
 
 def _forget_the_dead(data: Path) -> None:
