@@ -34,6 +34,18 @@ SIZES: dict[str, tuple[int, Literal["light", "dark"]]] = {
     "narrow": (360, "light"),
     "narrow-dark": (360, "dark"),
 }
+#: Pages are in the font of the visitor's system; the pictures, wherever they are made, in that of the PDFs.
+FONTS = f"""<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
+  <dir>{ROOT}/invoicing/typst/fonts</dir>
+  <match>
+    <test name="family"><string>sans-serif</string></test>
+    <edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit>
+  </match>
+</fontconfig>
+"""
 Step = str | tuple[str, str]
 MANAGED = "tr:has-text('Managed PostgreSQL') >> text=Metric billing"
 PRICING: list[Step] = [MANAGED, "tr:has-text('tables') a"]
@@ -290,6 +302,10 @@ def wait_for(address: str) -> None:
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     rmtree(SITE, ignore_errors=True)
+    SITE.mkdir(parents=True)
+    fonts = SITE / "fonts.conf"
+    fonts.write_text(FONTS)
+    os.environ["FONTCONFIG_FILE"] = str(fonts)
     port = str(free_port())
     # as in production, where a page that is not there is the site's own, but without TLS and second steps
     settings = {"DEBUG": "0", "SECURE_SSL_REDIRECT": "0", "SECURE_COOKIES": "0", "SECURE_HSTS_SECONDS": "0"}
