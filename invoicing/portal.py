@@ -61,9 +61,9 @@ def home(request: HttpRequest) -> HttpResponse:
             "is_expected": any(total.expected for total in totals),
             "has_several_clients": len(clients) > 1,
             "next_invoices": overview.next_invoices(glances, today=today),
-            "unpaid": receivables.of(clients, today),
+            "unpaid": (unpaid := receivables.of(clients, today)),
             "crossings": alerts.open_for(clients)[:MOST_ALERTS],
-            "invoices": receivables.latest(clients, today),
+            "invoices": receivables.latest(clients, unpaid),
         },
     )
 

@@ -70,9 +70,8 @@ def of(clients: Collection[int], today: date) -> Unpaid:
     )
 
 
-def latest(clients: Collection[int], today: date, most: int = SHOWN) -> list[Invoice]:
-    """Return the newest documents of some clients, those that are unpaid first, with their state."""
-    rows = Invoice.objects.of_clients(clients).with_state(today)
-    unpaid = sorted(rows.in_state("unpaid", today)[:most], key=lambda invoice: (invoice.due_on, invoice.number))
-    settled = rows.filter(Q(receivable=None) | Q(receivable__left__lt=0))[:most]
-    return [*unpaid, *settled][:most]
+def latest(clients: Collection[int], unpaid: Unpaid, most: int = SHOWN) -> list[Invoice]:
+    """Return the newest documents of some clients, after those that are unpaid, with their state."""
+    first = sorted(unpaid.invoices[:most], key=lambda invoice: (invoice.due_on, invoice.number))
+    settled = Invoice.objects.of_clients(clients).filter(Q(receivable=None) | Q(receivable__left__lt=0))
+    return [*first, *settled.with_state(unpaid.today)[: most - len(first)]]

@@ -163,8 +163,9 @@ class TestOfClients:
         old = an_invoice("24", client=client, issued_on="2026-01-01", due_on="2026-01-15")
         paid = an_invoice("10", client=client)
         do("pay", paid, Decimal(10))
-        assert receivables.latest([client.pk], TODAY) == [old, paid]
-        assert receivables.latest([client.pk], TODAY, most=1) == [old]
+        unpaid = receivables.of([client.pk], TODAY)
+        assert receivables.latest([client.pk], unpaid) == [old, paid]
+        assert receivables.latest([client.pk], unpaid, most=1) == [old]
 
 
 @pytest.mark.django_db(transaction=True)
