@@ -24,7 +24,7 @@ from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPr
 from catalog.pricing import Bracket, Notation, Pricing, Scheme
 from catalog.sheet import Sheet
 from catalog.terms import Cycle, term
-from metering.collection import declared_metrics
+from metering.declaring import declared_metrics
 from metering.models import Server, Tenant
 
 STAFF, CLIENT = "staff@demo.test", "client@demo.test"

@@ -50,7 +50,7 @@ from invoicing.billing import create_invoices
 from invoicing.models import Alert, Invoice, Line, Message, Receivable, Run
 from invoicing.termination import terminate
 from metering import formats, pushing
-from metering.collection import declared_metrics
+from metering.declaring import declared_metrics
 from metering.formats import Format
 from metering.models import Collection, Server, Tenant
 from metering.units import GB

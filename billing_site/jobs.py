@@ -28,7 +28,8 @@ from invoicing import alerts, outbox, preview, reminding, runs, termination
 from invoicing.billing import create_invoices
 from invoicing.overage_billing import charge_overage
 from metering import pushing
-from metering.collection import carry_out, collect_all
+from metering.asked_collections import carry_out
+from metering.collectors import collect_all
 from metering.models import Server
 from reports import counting, fitting, measuring
 

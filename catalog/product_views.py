@@ -15,7 +15,7 @@ from catalog.timelines import of_product
 from catalog.typed import home_first
 from catalog.views import MOST, metric_rows, provider_title, with_counts
 from metering.access import staff
-from metering.collection import declared_metrics
+from metering.declaring import declared_metrics
 from metering.models import Server
 from metering.periods import month
 from metering.providers import base
@@ -63,12 +63,13 @@ def product(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "staff/product.html", context)
 
 
-def _price_table(one: Product) -> tuple[list[str], list[tuple[str, list[ProductPrice | None]]]]:
+def _price_table(one: Product) -> tuple[list[str], list[tuple[str, list[tuple[str, ProductPrice | None]]]]]:
     """Return the currencies it is sold in, and for each cycle its price in each of them."""
     known = {(price.cycle, price.currency): price for price in one.prices.all()}
     currencies = home_first({currency for _, currency in known})
     cycles = [cycle for cycle in Cycle if any((cycle.value, currency) in known for currency in currencies)]
-    return currencies, [(cycle.value, [known.get((cycle.value, each)) for each in currencies]) for cycle in cycles]
+    rows = [(cycle.value, [(each, known.get((cycle.value, each))) for each in currencies]) for cycle in cycles]
+    return currencies, rows
 
 
 def _versions(one: Product, today: date) -> list[VersionRow]:

@@ -21,7 +21,7 @@ from catalog.typed import following, home_first
 from catalog.wording import CYCLES, short_price, terms_of_price
 from metering import dates
 from metering.access import staff
-from metering.collection import declared_metrics
+from metering.declaring import declared_metrics
 from metering.models import Metric
 from metering.paging import CappedCount
 from metering.providers import base

@@ -39,6 +39,7 @@ from invoicing.prices import Catalog
 from metering import collection, dates
 from metering.decimals import EXACT
 from metering.models import Latest, Server, Tenant
+from metering.server_lock import Busy
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def refresh_stale(*, on: date, at: datetime, service: Service | None = None) -> 
     for server in Server.objects.asked().filter(pk__in=stale.values("server_id")):
         try:
             collection.collect_with_look_back(server=server, as_of=at)
-        except collection.Busy:
+        except Busy:
             logger.info("%s is being collected; its usage waits if that takes too long", server)
 
 

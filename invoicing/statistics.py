@@ -24,9 +24,8 @@ from invoicing.history import Days, Newest
 from invoicing.known import Known, zone_of
 from invoicing.outlook import NextUnit, Observed, Outlook, Priced
 from invoicing.usage_invoicing import was_on
-from metering import periods
-from metering.collection import declared_metrics
 from metering.decimals import exact_sum
+from metering.declaring import declared_metrics
 from metering.models import Metric
 from metering.periods import Period, local_day
 from metering.providers import base
@@ -215,7 +214,7 @@ def _is_on(known: Known, service: Service, one: Statistics) -> bool:
     if one.setting is None or not one.is_enabled or not service.is_billable:
         return False
     today, since = local_day(known.at, one.zone), known.terms[service.pk].start
-    period = periods.month(today) if one.metric.type == MetricType.MONTH else periods.day(today)
+    period = one.metric.period_of(today)
     if not one.metric.adds_up and since <= today:
         period = Period(since, today + ONE_DAY)
     began = max(period.start, service.metered_from or period.start)

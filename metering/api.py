@@ -12,11 +12,12 @@ from ninja.errors import HttpError
 from ninja.security import HttpBearer
 
 from metering import formats, keys, push_keys, pushing
-from metering.collection import Busy
 from metering.formats import FIELDS, Format, TooMany, Unreadable
 from metering.models import PushKey
 from metering.providers.base import ProviderError
-from metering.pushing import MAX_BYTES, MAX_LINES, Outcome, Result, Status
+from metering.push_lines import Status
+from metering.pushing import MAX_BYTES, MAX_LINES, Outcome, Result
+from metering.server_lock import Busy
 
 TYPES = {
     "application/json": Format.JSON,

@@ -12,8 +12,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from metering import health, held
 from metering.access import staff
-from metering.collection import Busy, NotHeld, approve, drop
+from metering.approval import NotHeld, approve, drop
 from metering.models import Collection, Metric, Server
+from metering.server_lock import Busy
 
 PAGE = 50
 

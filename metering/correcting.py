@@ -8,29 +8,19 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import OperationalError, connection, transaction
 from django.utils.translation import gettext as _
-from psycopg.errors import LockNotAvailable
 
-from metering import dates, ingestion, partitions, periods
-from metering.collection import LOCK, Busy
+from metering import dates, partitions, server_lock
+from metering.acceptable import MAX_YEARS, checked
 from metering.models import Correction, Metric, Reading, Restated, Server, Tenant, Usage
 from metering.periods import Period, local_day
-from metering.providers.base import MetricType
 
 #: How long a correction waits for a collection of the same server, as PostgreSQL writes it.
 WAIT = "3s"
-#: As many years back as a collection may name a period.
-MAX_YEARS = 5
 
 
 class CannotCorrect(ValueError):
     """The correction was refused. The message says why, for the person who made it."""
-
-
-def period_of(metric: Metric, day: date) -> Period:
-    """Return the period of a metric that a day lies in: its calendar month, or the day itself."""
-    return periods.month(day) if metric.type == MetricType.MONTH else periods.day(day)
 
 
 def in_words(period: Period) -> str:
@@ -63,7 +53,7 @@ def correct(
     when a collection of the server goes on for longer than WAIT.
     """
     server, reason = tenant.server, reason.strip()
-    period = period_of(metric, start)
+    period = metric.period_of(start)
     _check(metric, server, start, period, at)
     _check_value(value)
     if not reason:
@@ -71,15 +61,9 @@ def correct(
     correction = Correction(tenant=tenant, metric=metric, value=value, reason=reason, at=at)
     if by is not None:
         correction.by_id = by.pk
-    try:
-        with transaction.atomic():
-            _lock(server)
-            return _correct(correction, period)
-    except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            words = _("A collection of %(server)s is running. Nothing was corrected; try again when it has ended.")
-            raise Busy(words % {"server": server}) from None
-        raise
+    busy = _("A collection of %(server)s is running. Nothing was corrected; try again when it has ended.")
+    with server_lock.alone(server, wait=WAIT, busy=busy % {"server": server}):
+        return _correct(correction, period)
 
 
 def _check(metric: Metric, server: Server, start: date, period: Period, at: datetime) -> None:
@@ -101,17 +85,9 @@ def _check(metric: Metric, server: Server, start: date, period: Period, at: date
 
 def _check_value(value: Decimal) -> None:
     try:
-        ingestion.checked(value)
+        checked(value)
     except ValueError as error:
         raise CannotCorrect(f"{error}.") from None
-
-
-def _lock(server: Server) -> None:
-    """Keep collections of the server out until the transaction ends. Waits for one that is running."""
-    with connection.cursor() as cursor:
-        # For all that follows: what this needs is held for moments by everybody but a collection.
-        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [WAIT])
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK, server.pk])
 
 
 def _correct(correction: Correction, period: Period) -> Correction:

@@ -16,12 +16,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from metering.access import staff
-from metering.collection import Busy
-from metering.correcting import CannotCorrect, correct, in_words, is_over, period_of
+from metering.correcting import CannotCorrect, correct, in_words, is_over
 from metering.correction_forms import CorrectionForm, PeriodForm
 from metering.models import Correction, Metric, Reading, Tenant, Usage
 from metering.periods import Period, local_day
 from metering.providers.base import MetricType
+from metering.server_lock import Busy
 
 PAGE = 50
 #: How many readings of a period are shown, the newest ones.
@@ -80,7 +80,7 @@ def usage(request: HttpRequest, tenant_id: int, metric_id: int) -> HttpResponse:
 def usage_period(request: HttpRequest, tenant_id: int, metric_id: int, start: date) -> HttpResponse:
     """What counts for one period, where does it come from, and what should count instead?"""
     tenant, metric = _subject(tenant_id, metric_id)
-    period, now = period_of(metric, start), timezone.now()
+    period, now = metric.period_of(start), timezone.now()
     if start != period.start:
         raise Http404(f"{metric} has no period that begins on {start}")
     form = CorrectionForm(request.POST or None, unit=metric.unit)
@@ -115,7 +115,7 @@ def _subject(tenant_id: int, metric_id: int) -> tuple[Tenant, Metric]:
 
 
 def _choice(metric: Metric, today: date, data: QueryDict | None) -> PeriodForm:
-    last = period_of(metric, period_of(metric, today).start - timedelta(days=1)).start
+    last = metric.period_of(metric.period_of(today).start - timedelta(days=1)).start
     text = f"{last:%Y-%m}" if metric.type == MetricType.MONTH else f"{last}"
     return PeriodForm(data, metric=metric, last=text)
 

@@ -2,7 +2,7 @@
 
 Each line is read by itself: what is wrong with one becomes a Fault with its number and what to do, and the
 others go on. Numbers are exact, whether they come as text or as JSON numbers. Nothing here knows a server: which
-metrics there are, and what a value comes to, is for metering.pushing.
+metrics there are, and what a value comes to, is for metering.push_lines.
 """
 
 import csv

@@ -18,9 +18,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from metering import language
-from metering.collection import TOO_LATE, being_collected
+from metering.asked_collections import TOO_LATE
 from metering.models import Collection, Metric, Server
 from metering.providers import base
+from metering.server_lock import being_collected
 from metering.units import BYTES, GB, KB, MB
 
 #: When a person wonders whether there is a worker at all.

@@ -1,247 +1,22 @@
-"""How values get into the database: one COPY to a staging table, then one statement that does the rest.
+"""How values that are staged get into the database: as tenants, readings, latest values and usage.
 
-A collection of any size takes the same number of statements. Values are checked on their way in; what
-is refused is written down with its tenant, metric and reason, and the rest goes on.
+One statement does nearly all of it, so that a collection of any size takes the same number of them.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection as Several
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
+from typing import Any
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from metering import partitions
-from metering.models import MAX_VALUE, Collection, Latest, Metric, Server
-from metering.periods import Period, day, local_day, month
-from metering.providers.base import MetricType, TenantUsage
-from metering.units import PLACES
-
-#: A run that refuses more keeps counting, but lists no further ones.
-MAX_PROBLEMS = 500
-MAX_KEY = 255
-
-
-@dataclass
-class Intake:
-    """What came in from one server: which tenants, how many values, and what was refused."""
-
-    metrics: Mapping[str, Metric]
-    open_day: date
-    as_of: datetime
-    tenants: dict[str, int] = field(default_factory=dict)
-    ambiguous: set[str] = field(default_factory=set)
-    seen_metrics: set[int] = field(default_factory=set)
-    months: set[date] = field(default_factory=set)
-    values: int = 0
-    rejected: int = 0
-    problems: list[dict[str, str]] = field(default_factory=list)
-    #: By metric: its number and its open period, as the columns before and behind a value.
-    columns: dict[str, tuple[int, str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, metric in self.metrics.items():
-            period = self.open_period(metric)
-            self.columns[name] = (metric.pk, f"{period.start}\t{period.end}\n")
-            self.months.add(period.start)
-
-    def open_period(self, metric: Metric) -> Period:
-        return month(self.open_day) if metric.type == MetricType.MONTH else day(self.open_day)
-
-    def refuse(self, tenant: str, metric: str, reason: str) -> None:
-        self.rejected += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append({"tenant": printable(tenant), "metric": printable(metric), "reason": reason[:500]})
-
-    def named_period(self, metric: Metric, start: date | None, end: date | None) -> Period:
-        """Return the period that a value names. Raises ValueError when it is not one of its metric."""
-        if start is None or end is None:
-            raise ValueError("a period needs its start and its end")
-        if metric.type == MetricType.COUNTER:
-            raise ValueError("a counter has a value now, not for a period")
-        period = Period(start, end)
-        if period != (month(start) if metric.type == MetricType.MONTH else day(start)):
-            raise ValueError(f"{start} to {end} is not one {metric.type} of this metric")
-        if start > self.open_day or start.year < self.open_day.year - 5:
-            raise ValueError(f"the period from {start} is in the future or too far back")
-        return period
-
-
-def printable(text: str) -> str:
-    """Return a name from outside as it may be shown and stored: no control characters, not too long."""
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return shown if len(shown) <= 100 else f"{shown[:100]}…"
-
-
-def stage(intake: Intake, answers: Iterable[TenantUsage]) -> None:
-    """Copy all acceptable values into the staging table `staged`, and their tenants into `seen`, streaming."""
-    with connection.cursor() as cursor:
-        _make_room(cursor)
-        with cursor.copy("COPY staged FROM STDIN") as copy:
-            for answer in answers:
-                if rows := "".join(_rows(intake, answer)):
-                    copy.write(rows)
-        _copy_tenants(cursor, intake.tenants)
-        _drop_ambiguous(cursor, intake)
-
-
-def stage_rows(tenants: Mapping[str, int], rows: Iterable[str]) -> None:
-    """Stage rows that were checked before: lines that `staged_row` makes, and the keys of their tenants."""
-    with connection.cursor() as cursor:
-        _make_room(cursor)
-        with cursor.copy("COPY staged FROM STDIN") as copy:
-            copy.write("".join(rows))
-        _copy_tenants(cursor, tenants)
-
-
-def staged_row(tenant: int, metric: int, value: str, start: date, end: date) -> str:
-    return f"{tenant}\t{metric}\t{value}{_period_columns(start, end)}"
-
-
-@lru_cache(maxsize=1024)
-def _period_columns(start: date, end: date) -> str:
-    return f"\t\\N\t\\N\t{start}\t{end}\n"
-
-
-def _copy_tenants(cursor: CursorWrapper, tenants: Mapping[str, int]) -> None:
-    with cursor.copy("COPY seen (tenant, key) FROM STDIN") as copy:
-        for key, number in tenants.items():
-            copy.write_row((number, key))
-
-
-def _make_room(cursor: CursorWrapper) -> None:
-    # In case this transaction has collected before; else the end of it drops them.
-    cursor.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.seen")
-    cursor.execute(
-        "CREATE TEMPORARY TABLE staged (tenant integer, metric integer, value numeric(24, 6),"
-        ' quota numeric(24, 6), counting_since timestamptz, start date, "end" date) ON COMMIT DROP'
-    )
-    cursor.execute(
-        "CREATE TEMPORARY TABLE seen (tenant integer, key text, tenant_id integer, is_new boolean,"
-        " is_back boolean) ON COMMIT DROP"
-    )
-
-
-def hold(collection: Collection) -> None:
-    """Keep what is staged for a person to look at."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO metering_heldvalue"
-            ' (collection_id, tenant, metric_id, value, quota, counting_since, start, "end")'
-            ' SELECT %s, seen.key, s.metric, s.value, s.quota, s.counting_since, s.start, s."end"'
-            " FROM seen LEFT JOIN staged s ON s.tenant = seen.tenant",
-            [collection.pk],
-        )
-
-
-def stage_held(collection: Collection) -> None:
-    """Stage again what was held, as it was."""
-    with connection.cursor() as cursor:
-        _make_room(cursor)
-        cursor.execute(
-            "INSERT INTO seen (tenant, key) SELECT row_number() OVER (), tenant"
-            " FROM (SELECT DISTINCT tenant FROM metering_heldvalue WHERE collection_id = %s) held",
-            [collection.pk],
-        )
-        cursor.execute(
-            'INSERT INTO staged SELECT seen.tenant, metric_id, value, quota, counting_since, start, "end"'
-            " FROM metering_heldvalue held JOIN seen ON seen.key = held.tenant"
-            " WHERE collection_id = %s AND metric_id IS NOT NULL",
-            [collection.pk],
-        )
-
-
-def _rows(intake: Intake, answer: TenantUsage) -> Iterator[str]:
-    key = answer.tenant
-    if reason := bad_key(key):
-        for name, failure in answer.failures.items() or [("", reason)]:
-            intake.refuse(key, name, failure)
-        return
-    if key in intake.tenants:
-        # Two different answers for one name: neither can be believed.
-        intake.ambiguous.add(key)
-        return
-    number = intake.tenants[key] = len(intake.tenants)
-    for name, reason in answer.failures.items():
-        intake.refuse(key, name, reason)
-    for name, usage in answer.values.items():
-        try:
-            columns = intake.columns[name]
-            period = columns[1]
-            if usage.start is not None or usage.end is not None:
-                named = intake.named_period(intake.metrics[name], usage.start, usage.end)
-                intake.months.add(named.start)
-                period = f"{named.start}\t{named.end}\n"
-            if usage.counting_since and usage.counting_since > intake.as_of:
-                # Counted now, it would seem to have restarted once more the next time, and all of it count again.
-                since = usage.counting_since.isoformat(" ", "seconds")
-                raise ValueError(f"it says to count since {since}, which is after the collection; is its clock ahead?")
-            value = checked(usage.value)
-        except KeyError:
-            intake.refuse(key, name, "the provider did not declare this metric")
-        except ValueError as error:
-            intake.refuse(key, name, str(error))
-        else:
-            intake.values += 1
-            intake.seen_metrics.add(columns[0])
-            quota = _quota(intake, key, name, usage.limit)
-            since = usage.counting_since.isoformat() if usage.counting_since else "\\N"
-            yield f"{number}\t{columns[0]}\t{value}\t{quota}\t{since}\t{period}"
-
-
-def _quota(intake: Intake, tenant: str, metric: str, limit: Decimal | None) -> str:
-    """Return the column of a limit. One that is no quantity is refused and left out; the value counts."""
-    if limit is not None:
-        try:
-            return checked(limit)
-        except ValueError as error:
-            intake.refuse(tenant, metric, f"its limit: {error}")
-    return "\\N"
-
-
-def bad_key(key: str) -> str:
-    """Say why a tenant cannot be called so; empty if it can."""
-    if not key.strip():
-        return "a tenant without a name"
-    if len(key) > MAX_KEY:
-        return f"a tenant's name of more than {MAX_KEY} characters"
-    if not key.isprintable():
-        return "a tenant's name with control characters or broken text"
-    return ""
-
-
-#: What almost every value looks like: up to 18 digits and 6 decimals, so that no bound is crossed.
-_ORDINARY = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?", re.ASCII)
-
-
-def checked(value: Decimal) -> str:
-    """Return the value as text if it may be stored. Raises ValueError with the reason."""
-    if not isinstance(value, Decimal):
-        raise ValueError(f"{value!r:.40} is of type {type(value).__name__}, not a Decimal")
-    text = str(value)
-    if _ORDINARY.fullmatch(text):
-        return text
-    if not value.is_finite():
-        raise ValueError(f"{value} is not a number")
-    if value < 0:
-        raise ValueError(f"{value} is negative")
-    if value >= MAX_VALUE:
-        raise ValueError(f"{value:.3E} is not below {MAX_VALUE:.0E}")
-    if value.as_tuple().exponent < -PLACES and value != round(value, PLACES):  # type: ignore[operator]
-        raise ValueError(f"{value} has more than {PLACES} decimal places")
-    return text
-
-
-def _drop_ambiguous(cursor: CursorWrapper, intake: Intake) -> None:
-    for key in sorted(intake.ambiguous):
-        intake.refuse(key, "", "named twice in one answer; nothing of it was stored")
-    numbers = [intake.tenants.pop(key) for key in intake.ambiguous]
-    if numbers:
-        cursor.execute("DELETE FROM staged WHERE tenant = ANY(%s)", [numbers])
-        cursor.execute("DELETE FROM seen WHERE tenant = ANY(%s)", [numbers])
+from metering.models import Collection, Latest, Metric, Server
+from metering.periods import local_day
+from metering.providers.base import MetricType
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +50,7 @@ class Stored:
 
 
 def store(
-    *, collection: Collection, metrics: Iterable[Metric], months: Iterable[date], before: Collection | None
+    *, collection: Collection, metrics: Several[Metric], months: Iterable[date], before: Collection | None
 ) -> Stored:
     """Turn what was staged, of these metrics and months, into tenants, readings, latest values and usage.
 
@@ -305,10 +80,7 @@ def store(
                 "collected_at": server.collected_at,
             },
         )
-        rows = cursor.fetchall()
-    readings, confirmed, unchanged = (sum(row[number] for row in rows) for number in range(1, 4))
-    changes = [Change(metric, *counts) for metric, _, _, _, _, *counts in rows if counts[0]]
-    return Stored(readings + (rows[0][4] if rows else 0), confirmed, unchanged, changes)
+        return _stored(cursor.fetchall())
 
 
 def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
@@ -333,6 +105,20 @@ def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
     )
     cursor.execute("CREATE INDEX ON seen (tenant_id)")
     cursor.execute("ANALYZE staged, seen")
+
+
+def _stored(rows: Iterable[tuple[Any, ...]]) -> Stored:
+    """Add up what the statement says of each metric."""
+    readings = of_closed = confirmed = unchanged = 0
+    changes = []
+    for metric, new, current, same, closed, *change in rows:
+        readings += new
+        of_closed = closed  # of all metrics, on every row
+        confirmed += current
+        unchanged += same
+        if change[0]:
+            changes.append(Change(metric, *change))
+    return Stored(readings + of_closed, confirmed, unchanged, changes)
 
 
 def current_values(server: Server) -> int:

@@ -36,7 +36,7 @@ class KeyForm(forms.Form):
     metrics = forms.MultipleChoiceField(
         label=gettext_lazy("It may push"),
         required=False,
-        widget=forms.CheckboxSelectMultiple,
+        widget=forms.CheckboxSelectMultiple({"class": "form-check-input"}),
         help_text=gettext_lazy("None chosen: all of them."),
     )
 

@@ -23,7 +23,6 @@ from django.views.decorators.http import require_http_methods, require_POST
 from audit import timeline
 from metering import formats, push_keys, pushing
 from metering.access import staff
-from metering.collection import Busy
 from metering.formats import Format, Unreadable
 from metering.language import in_digits
 from metering.models import Collection, PushKey, Server, Upload
@@ -31,6 +30,7 @@ from metering.providers import base
 from metering.providers.base import Metric, ProviderError
 from metering.push_forms import KeyForm, UploadForm
 from metering.pushing import MAX_FILE_LINES, File, Outcome, Total
+from metering.server_lock import Busy
 
 LAST = 20
 #: So many refused lines are shown before a file is imported.

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from audit import timeline
-from metering import collection, health, push_views, vault
+from metering import asked_collections, health, push_views, vault
 from metering.access import staff
 from metering.forms import ServerForms, time_zones
 from metering.models import Server
@@ -191,7 +191,7 @@ def collect_now(request: HttpRequest, pk: int) -> HttpResponse:
     if not base.asks(server.provider):
         messages.info(request, _("%(server)s is not asked: its usage is pushed or imported.") % {"server": server})
         return redirect("staff_server", pk)
-    asked = collection.ask(server=server, at=timezone.now(), by=cast(AbstractBaseUser, request.user))
+    asked = asked_collections.ask(server=server, at=timezone.now(), by=cast(AbstractBaseUser, request.user))
     return redirect("staff_collection", asked.pk)
 
 

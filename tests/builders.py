@@ -23,7 +23,7 @@ from catalog.models import (
     User,
 )
 from catalog.terms import Cycle, term
-from metering import collection, partitions, units
+from metering import collection, declaring, partitions, units
 from metering.models import Metric, Server, Tenant
 from metering.periods import Period
 from metering.providers import base
@@ -109,7 +109,7 @@ def collected(server: Server, when: str, *answers: TenantUsage, **options: Any) 
 
 
 def a_metric(declared: base.Metric = DISK, provider: str = "panel") -> Metric:
-    return collection.declare(provider, [declared])[declared.system_name]
+    return declaring.declare(provider, [declared])[declared.system_name]
 
 
 def a_tenant(server: Server, key: str = "alice") -> Tenant:

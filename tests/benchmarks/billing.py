@@ -39,7 +39,7 @@ from catalog.pricing import Pricing, amount  # noqa: E402
 from catalog.terms import Cycle  # noqa: E402
 from invoicing.billing import BATCH, create_invoices  # noqa: E402
 from invoicing.verification import verify  # noqa: E402
-from metering import collection, partitions, units  # noqa: E402
+from metering import declaring, partitions, units  # noqa: E402
 from metering.models import Server, Tenant  # noqa: E402
 from metering.providers.base import Metric, MetricType, installed  # noqa: E402
 
@@ -69,7 +69,7 @@ def build() -> None:
     ProductPrice.objects.create(product=product, cycle="monthly", currency="USD", amount=Decimal(24))
     kinds = [MetricType.SNAPSHOT, MetricType.MONTH]
     declared = [Metric(f"metric_{n}", f"Metric {n}", kinds[n % 2], units.GB) for n in range(METRICS)]
-    for number, metric in enumerate(collection.declare("bench", declared).values()):
+    for number, metric in enumerate(declaring.declare("bench", declared).values()):
         setting = MetricSetting.objects.create(product=product, metric=metric)
         setting.enabled_spans.create(start=date(2020, 1, 1))
         scheme = SCHEMES[number % len(SCHEMES)]

@@ -54,7 +54,7 @@ from billing_site.stack import with_room  # noqa: E402
 from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Role, Service, User  # noqa: E402
 from invoicing.billing import create_invoices  # noqa: E402
 from invoicing.models import Invoice, InvoicingSpan, Line  # noqa: E402
-from metering import collection, partitions, units  # noqa: E402
+from metering import declaring, partitions, units  # noqa: E402
 from metering.models import Server  # noqa: E402
 from metering.periods import month  # noqa: E402
 from metering.providers.base import Metric, MetricType  # noqa: E402
@@ -120,7 +120,7 @@ def fill() -> None:
     InvoicingSpan.objects.create(start=date(2020, 1, 1))
     product = Product.objects.create(name="Business Web", slug="bench", provider="push")
     ProductPrice.objects.create(product=product, cycle="monthly", currency="USD", amount=Decimal(24))
-    for name, metric in collection.declare("push", METRICS).items():
+    for name, metric in declaring.declare("push", METRICS).items():
         setting = MetricSetting.objects.create(product=product, metric=metric)
         setting.enabled_spans.create(start=COUNTED_SINCE if name == "rows" else date(2020, 1, 1))
         version = setting.versions.create(

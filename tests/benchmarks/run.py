@@ -36,7 +36,7 @@ from catalog.models import BracketPrice, Client, EnabledSpan, MetricSetting, Pri
 from catalog.terms import Cycle, term  # noqa: E402
 from invoicing.simulation.rating import rated  # noqa: E402
 from invoicing.simulation.summary import Summary  # noqa: E402
-from metering import collection, partitions, units  # noqa: E402
+from metering import collection, declaring, partitions, units  # noqa: E402
 from metering.models import Server, Tenant  # noqa: E402
 from metering.periods import Period, day, month  # noqa: E402
 from metering.providers import base  # noqa: E402
@@ -252,7 +252,7 @@ def _metered_services(kind: MetricType, months: Period) -> MetricSetting:
     """Services with anchors on all days of a month, of two to a client, with a usage row for every period."""
     empty()
     server = Server.objects.create(name="bench", provider="bench")
-    metric = collection.declare("bench", [Metric("simulated", "Simulated", kind, units.GB)])["simulated"]
+    metric = declaring.declare("bench", [Metric("simulated", "Simulated", kind, units.GB)])["simulated"]
     product = Product.objects.create(name="Bench", slug="bench", provider="bench")
     setting = MetricSetting.objects.create(product=product, metric=metric)
     setting.enabled_spans.create(start=months.start - timedelta(days=100))

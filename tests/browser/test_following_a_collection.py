@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from metering import collection
+from metering import asked_collections, server_lock
 from metering.models import Collection
 from tests.browser.chromium import chromium, complaints, log_in
 from tests.builders import a_server, a_staff_user
@@ -36,16 +36,16 @@ def page(browser: Browser, live_server) -> Iterator[Page]:
 
 
 def test_the_page_follows_a_collection_from_the_worker_to_its_record(page: Page, live_server, monkeypatch):
-    monkeypatch.setattr(collection, "hand_over", lambda job, pk: None)
+    monkeypatch.setattr(asked_collections, "hand_over", lambda job, pk: None)
     said, server = complaints(page), a_server()
     page.goto(f"{live_server.url}/admin/servers/")
     page.get_by_role("link", name="panel-01").click()
-    record = collection.ask(server=server, at=timezone.now(), by=None)
+    record = asked_collections.ask(server=server, at=timezone.now(), by=None)
     page.goto(f"{live_server.url}/admin/collections/{record.pk}/")
     expect(page.get_by_text("The worker begins it as soon as it is free.")).to_be_visible()
     one, now = Collection.objects.filter(pk=record.pk), timezone.now()
     with connection.copy().cursor() as other:
-        other.execute("SELECT pg_advisory_lock(%s, %s)", [collection.LOCK, server.pk])
+        other.execute("SELECT pg_advisory_lock(%s, %s)", [server_lock.LOCK, server.pk])
         one.update(status="running", started_at=now, as_of=now, seen_so_far=12_000)
         expect(page.get_by_text("12,000")).to_be_visible()
         other.db.close()

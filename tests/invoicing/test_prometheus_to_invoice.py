@@ -10,7 +10,7 @@ from billing_site.demo import backdated
 from catalog.models import MetricSetting, Product
 from invoicing.billing import create_invoices
 from invoicing.models import Line
-from metering import collection
+from metering import collection, declaring
 from metering.models import Server
 from tests.builders import a_client, a_product, a_service, a_tenant, priced
 from tests.metering.real_prometheus import real_prometheus
@@ -40,7 +40,7 @@ def a_prometheus(url):
 
 
 def enabled_and_priced(product: Product) -> MetricSetting:
-    (metric,) = collection.declared_metrics("prometheus")
+    (metric,) = declaring.declared_metrics("prometheus")
     setting = MetricSetting.objects.create(product=product, metric=metric)
     setting.enabled_spans.create(start="2020-01-01")
     priced(setting, ("0", "2"), ("10", "1"), ("20", "0.50"))

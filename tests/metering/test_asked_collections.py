@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing_site import broker, jobs
-from metering import collection, health
+from metering import asked_collections, collection, health, server_lock
 from metering.models import Collection
 from metering.providers.base import ProviderError
 from tests.builders import DISK, GB, Panel, a_server, a_staff_user, a_tenant, panel, says, tenant_says, usage_of
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.django_db
 def handed(monkeypatch):
     """What was handed to a worker that never comes."""
     left = []
-    monkeypatch.setattr(collection, "hand_over", lambda job, pk: left.append((job, pk)))
+    monkeypatch.setattr(asked_collections, "hand_over", lambda job, pk: left.append((job, pk)))
     return left
 
 
 def asked(server, ago=timedelta(0)):
-    return collection.ask(server=server, at=timezone.now() - ago, by=None)
+    return asked_collections.ask(server=server, at=timezone.now() - ago, by=None)
 
 
 def carried_out(record, *answers):
@@ -99,13 +99,13 @@ def test_one_that_meets_another_says_so_and_can_be_tried_again(handed):
     record = asked(server)
     other = connection.copy()
     with other.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [collection.LOCK, server.pk])
-        assert collection.being_collected() == {server.pk}
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [server_lock.LOCK, server.pk])
+        assert server_lock.being_collected() == {server.pk}
         carried_out(record)
         cursor.execute("SELECT pg_advisory_unlock_all()")
     other.close()
     assert (record.status, Panel.asked) == ("failed", [])
-    assert collection.being_collected() == set()
+    assert server_lock.being_collected() == set()
     assert asked(server) != record
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from metering import collection
+from metering import collection, server_lock
 from metering.models import Collection, Latest, Reading, Tenant
 from metering.periods import Period
 from metering.providers.base import ProviderError, TenantUsage, Usage
@@ -331,8 +331,8 @@ def test_a_server_that_another_process_collects_is_left_alone():
     server = a_server()
     params = connection.get_connection_params()
     with psycopg.connect(host=params["host"], user=params["user"], dbname=params["dbname"]) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [collection.LOCK, server.pk])
-        with pytest.raises(collection.Busy, match="A collection of panel-01 is running"):
+        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [server_lock.LOCK, server.pk])
+        with pytest.raises(server_lock.Busy, match="A collection of panel-01 is running"):
             collected(server, "2026-11-19 06:00", tenant_says("alice", disk=1))
         assert not Collection.objects.exists()
     assert collected(server, "2026-11-19 06:00", tenant_says("alice", disk=1)).status == Collection.Status.COMPLETE

@@ -16,7 +16,7 @@ from django.test import override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from metering import collection, decimals, health, units
+from metering import asked_collections, collection, collectors, decimals, health, units
 from metering.models import Collection, Latest, Reading, Server, Tenant
 from metering.providers import base
 from metering.providers.base import MetricType, TenantUsage, Usage
@@ -336,7 +336,7 @@ def test_p32_a_provider_that_answers_for_ever_is_cut_when_the_time_of_a_collecti
 @in_the_database
 def test_p34_pressed_twenty_times_it_is_collected_once(client, monkeypatch):
     handed = []
-    monkeypatch.setattr(collection, "hand_over", lambda job, pk: handed.append(pk))
+    monkeypatch.setattr(asked_collections, "hand_over", lambda job, pk: handed.append(pk))
     server = a_server()
     client.force_login(a_staff_user())
     with panel(says(tenant_says("alice", disk=5))):
@@ -344,7 +344,7 @@ def test_p34_pressed_twenty_times_it_is_collected_once(client, monkeypatch):
         [record] = Collection.objects.all()
         assert (pages, handed) == ({reverse("staff_collection", args=[record.pk])}, [record.pk])
         for _ in range(20):
-            collection.carry_out(pk=record.pk, at=timezone.now())
+            asked_collections.carry_out(pk=record.pk, at=timezone.now())
     assert [asked for asked in Panel.asked if asked == ("usage", None)] == [("usage", None)]
     assert Reading.objects.count() == 1
 
@@ -404,7 +404,7 @@ def test_p35_a_server_that_is_deactivated_meanwhile_is_collected_to_the_end_and_
         assert (record.status, record.tenants) == (COMPLETE, 2)
         server.refresh_from_db()
         assert (server.is_active, server.collected_at) == (False, at(WHEN))
-        assert collection.collect_all(as_of=at("2026-11-19 18:00")) == []
+        assert collectors.collect_all(as_of=at("2026-11-19 18:00")) == []
 
 
 @beside_others
@@ -418,7 +418,7 @@ def test_p35_a_server_that_is_deleted_meanwhile_fails_and_the_others_are_collect
             meanwhile(lambda: (Server.objects.filter(pk=doomed.pk).delete(), connections.close_all()))
 
     with panel(deleted):
-        collection.collect_all(as_of=at(WHEN), done=lambda server, record: ended.update({server.name: record}))
+        collectors.collect_all(as_of=at(WHEN), done=lambda server, record: ended.update({server.name: record}))
     assert ended["a-doomed"].status == FAILED
     assert ended["b-other"].status == COMPLETE
     assert not Collection.objects.exclude(server=other).exists()
@@ -427,10 +427,10 @@ def test_p35_a_server_that_is_deleted_meanwhile_fails_and_the_others_are_collect
 
 @in_the_database
 def test_p35_a_server_that_is_deleted_while_its_collection_waits_leaves_nothing_to_do(monkeypatch):
-    monkeypatch.setattr(collection, "hand_over", lambda job, pk: None)
+    monkeypatch.setattr(asked_collections, "hand_over", lambda job, pk: None)
     server = a_server()
-    record = collection.ask(server=server, at=timezone.now(), by=None)
+    record = asked_collections.ask(server=server, at=timezone.now(), by=None)
     server.delete()
     with panel(says()):
-        collection.carry_out(pk=record.pk, at=timezone.now())
+        asked_collections.carry_out(pk=record.pk, at=timezone.now())
     assert (Panel.asked, Collection.objects.count()) == ([], 0)

@@ -11,8 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from metering import collection, correcting
-from metering.models import Correction
+from metering import correcting, server_lock
+from metering.models import Collection, Correction
 from tests.builders import (
     DISK,
     EMAILS,
@@ -208,7 +208,7 @@ def test_a_period_shows_what_counts_and_the_readings_behind_it_before_anything_i
     tenant = a_collected_tenant()
     shown = page(staff, address(tenant, start="2026-11-18"))
     assert "What counts: <b>30 emails</b>." in shown
-    assert f"/admin/collections/{collection.Collection.objects.first().pk}/" in shown
+    assert f"/admin/collections/{Collection.objects.first().pk}/" in shown
     assert not Correction.objects.exists()
 
 
@@ -318,7 +318,7 @@ def test_a_server_that_is_being_collected_is_said_to_be_busy_and_nothing_is_lost
     monkeypatch.setattr(correcting, "WAIT", "100ms")
     params = connection.get_connection_params()
     with psycopg.connect(host=params["host"], user=params["user"], dbname=params["dbname"]) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [collection.LOCK, tenant.server_id])
+        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [server_lock.LOCK, tenant.server_id])
         shown = typed(staff, address(tenant, start="2026-11-18"))
     assert "A collection of panel-01 is running. Nothing was corrected" in shown
     assert 'value="12"' in shown

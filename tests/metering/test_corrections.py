@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 
-from metering import collection, correcting
+from metering import collection, correcting, server_lock
 from metering.correcting import CannotCorrect, correct
 from metering.models import Correction, Latest, Reading, Restated, Usage
 from metering.providers import base
@@ -256,8 +256,8 @@ def test_a_correction_waits_for_a_collection_and_then_says_that_the_server_is_bu
     tenant = a_collected_tenant()
     monkeypatch.setattr(correcting, "WAIT", "100ms")
     with other_process() as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [collection.LOCK, tenant.server_id])
-        with pytest.raises(collection.Busy, match="A collection of panel-01 is running"):
+        other.execute("SELECT pg_advisory_xact_lock(%s, %s)", [server_lock.LOCK, tenant.server_id])
+        with pytest.raises(server_lock.Busy, match="A collection of panel-01 is running"):
             corrected(tenant, EMAILS, "2026-11-18", "12")
     assert usage_of(tenant, EMAILS)["2026-11-18"] == 25
     assert corrected(tenant, EMAILS, "2026-11-18", "12")
@@ -270,7 +270,7 @@ def test_no_collection_starts_while_a_correction_is_written():
         corrected(tenant, EMAILS, "2026-11-18", "12")
         with other_process() as other:
             asked = "SELECT pg_try_advisory_xact_lock(%s, %s)"
-            assert other.execute(asked, [collection.LOCK, tenant.server_id]).fetchone() == (False,)
+            assert other.execute(asked, [server_lock.LOCK, tenant.server_id]).fetchone() == (False,)
 
 
 def test_a_look_back_leaves_a_corrected_period_alone():

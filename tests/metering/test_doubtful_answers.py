@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering import collection
+from metering import approval
 from metering.models import Collection, HeldValue, Latest, Reading
 from tests.builders import (
     DISK,
@@ -88,7 +88,7 @@ def test_what_was_held_is_stored_as_it_was():
     record = collected(server, "2026-11-19 06:00", *everybody(disk=0, rows=130, emails=7), tenant_says("erin"))
     assert (record.status, HeldValue.objects.count()) == (HELD, 13)
     ines = a_staff_user()
-    collection.approve(record=record, at=at("2026-11-19 09:00"), by=ines)
+    approval.approve(record=record, at=at("2026-11-19 09:00"), by=ines)
     record.refresh_from_db()
     assert (record.status, record.decided_by, record.error) == (COMPLETE, ines, "")
     assert usage_of(a_tenant(server), DISK) == {"2026-11-18": 5 * GB, "2026-11-19": 0}
@@ -105,26 +105,26 @@ def test_what_was_held_is_stored_once():
     server = known(rows=100)
     record = collected(server, "2026-11-19 06:00", tenant_says("alice", rows=130))
     ines = a_staff_user()
-    collection.approve(record=record, at=at("2026-11-19 09:00"), by=ines)
-    with pytest.raises(collection.NotHeld, match="is complete, not held"):
-        collection.approve(record=record, at=at("2026-11-19 09:01"), by=ines)
+    approval.approve(record=record, at=at("2026-11-19 09:00"), by=ines)
+    with pytest.raises(approval.NotHeld, match="is complete, not held"):
+        approval.approve(record=record, at=at("2026-11-19 09:01"), by=ines)
     assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 0, "2026-11-19": 30}
 
 
 def test_tenants_that_vanish_are_missing_once_that_is_approved():
     server = known(disk=5 * GB)
     record = collected(server, "2026-11-19 06:00", tenant_says("alice", disk=5 * GB))
-    collection.approve(record=record, at=at("2026-11-19 09:00"), by=a_staff_user())
+    approval.approve(record=record, at=at("2026-11-19 09:00"), by=a_staff_user())
     assert server.tenants.exclude(missing_since=None).count() == 3
 
 
 def test_what_was_held_is_dropped():
     server = known(disk=5 * GB)
     record = collected(server, "2026-11-19 06:00", *everybody(disk=0))
-    collection.drop(record=record, at=at("2026-11-19 09:00"), by=a_staff_user())
+    approval.drop(record=record, at=at("2026-11-19 09:00"), by=a_staff_user())
     assert (record.status, HeldValue.objects.exists()) == (DROPPED, False)
-    with pytest.raises(collection.NotHeld, match="is dropped, not held"):
-        collection.approve(record=record, at=at("2026-11-19 09:00"), by=a_staff_user("o@staff.test"))
+    with pytest.raises(approval.NotHeld, match="is dropped, not held"):
+        approval.approve(record=record, at=at("2026-11-19 09:00"), by=a_staff_user("o@staff.test"))
 
 
 def test_newer_values_overtake_what_is_held():

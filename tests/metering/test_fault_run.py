@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 import pytest
 from django.db import connection
 
-from metering import collection
+from metering import collectors
 from metering.models import Collection, Latest, Reading, Server, Usage
 from metering.providers.http import Limits
 from metering.providers.prometheus import Prometheus
@@ -179,7 +179,7 @@ def test_whatever_servers_do_nothing_counts_that_is_not_accounted_for(standin, m
     for round_ in range(ROUNDS):
         before = values()
         standin.told = {number: (chances.choice(FAULTS), round_) for number in range(SERVERS)}
-        records = {record.server_id: record for record in collection.collect_all(as_of=when)}
+        records = {record.server_id: record for record in collectors.collect_all(as_of=when)}
         after = values()
         assert len(records) == SERVERS
         for number, server in enumerate(servers):

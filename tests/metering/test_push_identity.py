@@ -8,9 +8,10 @@ from unittest.mock import patch
 import pytest
 from django.db import connection
 
-from metering import pushing
+from metering import push_batch
 from metering.models import Pushed, Reading, Usage
-from metering.pushing import KEPT, forget
+from metering.push_ids import KEPT
+from metering.pushing import forget
 from tests.builders import at
 from tests.metering.pushed import NOW, a_key, a_push_server, errors, ndjson, post, pushed, usage
 
@@ -139,7 +140,7 @@ def test_requests_at_the_same_time_lose_nothing_and_count_nothing_twice():
     server = a_push_server()
     pushed(server, {**ADD, "id": "first"})
     everybody = [{**ADD, "id": f"{number}"} for number in range(40)]
-    together, read = threading.Barrier(4), pushing._Batch._read_usage
+    together, read = threading.Barrier(4), push_batch.Batch._read_usage
 
     def read_and_wait(batch, keys):
         # All of them would read the same total here, if they were let.
@@ -155,7 +156,7 @@ def test_requests_at_the_same_time_lose_nothing_and_count_nothing_twice():
             connection.close()
 
     threads = [threading.Thread(target=send, args=[number]) for number in range(4)]
-    with patch.object(pushing._Batch, "_read_usage", read_and_wait):
+    with patch.object(push_batch.Batch, "_read_usage", read_and_wait):
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
-from metering import push_keys, pushing
+from metering import push_keys, pushing, server_lock
 from metering.models import Collection, PushKey, Server, Tenant
 from metering.pushing import MAX_BYTES, MAX_LINES
 from tests.builders import at
@@ -150,7 +150,7 @@ def test_who_waits_too_long_for_others_is_told_when_to_try_again(key):
 
     def hold():
         with transaction.atomic():
-            pushing._lock(Server.objects.get())
+            server_lock.take(Server.objects.get())
             held.set()
             done.wait(20)
         connection.close()

@@ -8,7 +8,7 @@ import pytest
 from catalog.models import MetricSetting
 from invoicing import billing
 from invoicing.models import Invoice
-from metering import collection
+from metering import collection, collectors
 from metering.correcting import correct
 from metering.models import Collection, Latest, Metric, Reading, Restated, Tenant
 from tests.builders import a_product, a_service, at, priced
@@ -202,7 +202,7 @@ def test_a_count_that_restarts_all_the_time_is_refused_in_the_end(server):
 
 def test_collecting_leaves_out_servers_that_are_not_asked(server):
     pushed(server, SNAPSHOT)
-    assert collection.collect_all(as_of=at(NOW)) == []
+    assert collectors.collect_all(as_of=at(NOW)) == []
     assert Collection.objects.count() == 1
     record = collection.collect(server=server, as_of=at(NOW))
     assert record.error == "There is nothing to ask: usage of this server is pushed or imported."

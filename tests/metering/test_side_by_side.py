@@ -7,7 +7,7 @@ import pytest
 from django.db import connections
 from django.test import override_settings
 
-from metering import collection
+from metering import collection, collectors
 from metering.models import Collection, Server
 from metering.providers.base import ProviderError
 from tests.builders import DISK, a_server, a_tenant, at, panel, says, tenant_says, usage_of
@@ -29,7 +29,7 @@ def test_they_are_asked_at_the_same_time():
             yield tenant_says("alice", disk=5)
 
     with panel(meets):
-        records = collection.collect_all(as_of=WHEN)
+        records = collectors.collect_all(as_of=WHEN)
     assert {record.status for record in records} == {Collection.Status.COMPLETE}
     assert {usage_of(a_tenant(server), DISK)["2026-11-19"] for server in servers} == {5}
 
@@ -47,7 +47,7 @@ def test_a_dead_server_and_one_that_raises_do_not_touch_the_others():
             yield tenant_says("alice", disk=number)
 
     with panel(some_are_ill):
-        collection.collect_all(as_of=WHEN, done=lambda server, record: ended.append((server.name, record.status)))
+        collectors.collect_all(as_of=WHEN, done=lambda server, record: ended.append((server.name, record.status)))
     assert sorted(ended) == [
         ("panel-00", "complete"),
         ("panel-01", "failed"),
@@ -61,7 +61,7 @@ def test_a_dead_server_and_one_that_raises_do_not_touch_the_others():
 def test_no_further_server_is_begun_once_it_is_to_stop():
     five_servers()
     with panel(says(tenant_says("alice", disk=1))):
-        assert collection.collect_all(as_of=WHEN, should_stop=lambda: True) == []
+        assert collectors.collect_all(as_of=WHEN, should_stop=lambda: True) == []
     assert not Collection.objects.exists()
 
 
@@ -81,7 +81,7 @@ def test_no_more_are_asked_at_once_than_is_set_and_no_connection_stays():
 
     before = other_connections()
     with panel(counts):
-        collection.collect_all(as_of=WHEN)
+        collectors.collect_all(as_of=WHEN)
     assert most[0] == 2
     # A connection that was closed is still listed until its process on the server has ended.
     until = time.monotonic() + 10
@@ -113,7 +113,7 @@ def test_a_server_that_hangs_is_left_behind(caplog):
     begin = time.monotonic()
     try:
         with panel(hangs):
-            records = collection.collect_all(as_of=WHEN)
+            records = collectors.collect_all(as_of=WHEN)
         assert time.monotonic() - begin < 30
         assert {record.server.name for record in records} == {server.name for server in servers} - {"panel-03"}
         assert "left behind, since they did not end in time: panel-03" in caplog.text

@@ -9,7 +9,7 @@ from django.utils import timezone
 from audit.actors import working
 from billing_site import demo, demo_days, demo_months, demo_people
 from invoicing.models import Invoice
-from metering.collection import collect_all
+from metering.collectors import collect_all
 
 
 class Command(BaseCommand):

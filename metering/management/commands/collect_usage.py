@@ -8,11 +8,12 @@ from django.utils import timezone
 from rich.console import Console
 from rich.progress import Progress
 
-from metering import arguments, collection, periods
+from metering import arguments, collection, collectors, periods
 from metering.models import Collection, Server
 from metering.periods import local_day
 from metering.providers import base
 from metering.providers.base import MetricType
+from metering.server_lock import Busy
 
 
 class Command(BaseCommand):
@@ -67,12 +68,12 @@ class Command(BaseCommand):
             def seen(tenants: int) -> None:
                 progress.update(task, description=f"Collecting, {tenants:,} tenants so far")
 
-            return collection.collect_all(as_of=timezone.now(), servers=servers, done=done, progress=seen)
+            return collectors.collect_all(as_of=timezone.now(), servers=servers, done=done, progress=seen)
 
     def collect_tenant(self, server: Server, tenant: str) -> Collection:
         try:
             record = collection.collect(server=server, as_of=timezone.now(), tenant=tenant)
-        except collection.Busy as error:
+        except Busy as error:
             raise CommandError(str(error), returncode=1) from error
         self.say(server, record)
         return record
@@ -90,7 +91,7 @@ class Command(BaseCommand):
             asked += [periods.day(period.start + timedelta(days=number)) for number in range(period.days)]
         try:
             records = [collection.collect(server=server, as_of=now, period=one) for one in asked]
-        except collection.Busy as error:
+        except Busy as error:
             raise CommandError(str(error), returncode=1) from error
         for record in records:
             self.say(server, record)

@@ -9,12 +9,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from metering import formats, pushing
-from metering.collection import Busy
 from metering.formats import Format, Unreadable
 from metering.models import Server
 from metering.providers import base
 from metering.providers.base import ProviderError
 from metering.pushing import File
+from metering.server_lock import Busy
 
 #: A file is read line by line, so that this only keeps one from running for ever.
 MAX_LINES = 100_000_000
