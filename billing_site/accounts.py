@@ -47,13 +47,16 @@ class ByInvitation(DefaultAccountAdapter):  # type: ignore[misc]
         return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
-        """The user whose password this is. One who is disabled is nobody, as an address that is not known."""
+        """The user whose password this is. One who is disabled is nobody, as an address that is not known, and one
+        that was theirs: allauth keeps those, and lets them in."""
         self.pre_authenticate(request, **credentials)
         user = authenticate(request, **credentials)
         if user is None:
             return None
-        self._rollback_login_failed_rl_usage()
         assert isinstance(user, User)
+        if credentials.get("email", user.email).lower() != user.email.lower():
+            return None
+        self._rollback_login_failed_rl_usage()
         return user
 
     def login(self, request: HttpRequest, user: User) -> None:

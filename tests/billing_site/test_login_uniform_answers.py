@@ -51,6 +51,18 @@ def test_the_right_password_is_let_in_whatever_the_case_of_the_address():
     assert client.get("/account/").status_code == 200
 
 
+def test_an_address_that_was_somebodys_is_as_one_that_is_not_known():
+    user = a_user("sara@client.test", PASSWORD)
+    Client().post("/account/password/reset/", {"email": "sara@client.test"})  # allauth remembers the address
+    user.email = "sara@moved.test"
+    user.save()
+    assert _tries("/account/login/", login="sara@client.test", password=PASSWORD) == _tries(
+        "/account/login/", login="none@client.test", password=PASSWORD
+    )
+    moved = Client().post("/account/login/", {"login": "sara@moved.test", "password": PASSWORD})
+    assert moved.headers["Location"] == "/"
+
+
 def test_who_asks_for_a_new_password_learns_nothing_and_one_mail_is_sent():
     a_user("sara@client.test", PASSWORD)
     a_user("left@client.test", PASSWORD, is_active=False)
