@@ -13,6 +13,7 @@ from billing_site import health
 def site(request: HttpRequest) -> dict[str, Any]:
     return {
         "site_name": settings.SITE_NAME,
+        "support_email": settings.SUPPORT_EMAIL,
         "time_zone": timezone.get_current_timezone_name(),
         # Asked for only by the page that shows them
         "next_run_at": SimpleLazyObject(health.next_run),

@@ -207,6 +207,8 @@ PASSWORD_RESET_TIMEOUT = 3600
 MFA_ADAPTER = "billing_site.accounts.SecondFactors"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+# Nobody signs up here, and a link to reset a password, which anybody may ask for, leaves an address unverified.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_TOLERANCE = 1
 MFA_FORMS = {
     "activate_totp": "billing_site.account_forms.AddApp",

@@ -114,6 +114,24 @@ def test_they_add_an_app_and_go_on():
 
 
 @required
+def test_a_link_to_reset_that_anybody_asked_for_keeps_them_from_no_second_step():
+    a_staff_user("ines@staff.test", PASSWORD)
+    Client().post("/account/password/reset/", {"email": "ines@staff.test"})
+    assert mail.outbox
+    client = _signed_in("ines@staff.test")
+    _add_app(client)
+    assert client.get("/account/two-step/passkeys/add/").status_code == 200
+
+
+def test_a_passkey_is_offered_to_nobody_who_has_none():
+    a_user("sara@client.test", PASSWORD)
+    _add_app(_signed_in("sara@client.test"))
+    page = _signed_in("sara@client.test").get("/account/second-step/").content.decode()
+    assert "authenticator app" in page
+    assert "Use a passkey" not in page
+
+
+@required
 def test_a_session_that_is_older_than_the_second_step_takes_it_first():
     ines = a_staff_user("ines@staff.test", PASSWORD)
     older = _signed_in("ines@staff.test")
