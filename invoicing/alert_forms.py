@@ -25,7 +25,10 @@ class _BoundForm(forms.Form):
     use_required_attribute = False
 
     bound = NumberField(
-        places=6, missing=gettext_lazy("Enter the bound, such as 100"), label=gettext_lazy("Tell when it reaches")
+        places=6,
+        missing=gettext_lazy("Enter the bound, such as 100"),
+        label=gettext_lazy("Tell when it reaches"),
+        help_text=gettext_lazy("Write it like 1234.5, without spaces and commas."),
     )
     when = forms.ChoiceField(
         label=gettext_lazy("Look at"),
@@ -107,6 +110,10 @@ class AlertForm(_BoundForm):
                 widget=forms.Select({"class": "form-select"}),
                 required=False,
             )
+        elif currencies:
+            money = _("money, in %(currency)s") % {"currency": currencies[0]}
+            choices = dict(self.fields["measure"].choices) | {Measure.AMOUNT: money}  # type: ignore[attr-defined]
+            self.fields["measure"].choices = list(choices.items())  # type: ignore[attr-defined]
         self.currency = currencies[0] if currencies else ""
 
     def clean(self) -> dict[str, Any]:

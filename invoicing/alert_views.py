@@ -29,19 +29,21 @@ LAST = 10
 def portal_alerts(request: HttpRequest) -> HttpResponse:
     """Who tells me before it gets expensive?"""
     clients = clients_of(request)
-    own = _with_open(Alert.objects.filter(client__in=clients))
+    own = _with_open(Alert.objects.filter(client__in=clients)).order_by("client__name", "service__name", "pk")
     able = set(clients_of(request, Deed.ALERTS))
+    services = Service.objects.of_clients(able).exclude(status__in=OVER).select_related("product")
     over = Crossing.objects.filter(alert__client__in=clients, ended_at__isnull=False)
     return render(
         request,
         "portal/alerts.html",
         {
             "section": "alerts",
-            "alerts": own.order_by("client__name", "service__name", "pk"),
+            # What was reached comes first
+            "alerts": sorted(own, key=lambda one: not one.lasting),
             "able": able,
             "budgets": [one for one in Client.objects.filter(pk__in=able) if not _has_budget(one, own)],
             "has_several_clients": len(clients) > 1,
-            "services": Service.objects.of_clients(able).exclude(status__in=OVER).order_by("name")[:100],
+            "services": services.order_by("name")[:100],
             "over": over.select_related("alert__setting__metric", "service")[:LAST],
         },
     )

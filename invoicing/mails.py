@@ -177,7 +177,7 @@ def _of_crossing(message: Message, crossing: Crossing) -> dict[str, Any] | None:
         service=service.name if service else "",
         product=service.product.name if service else "",
         client=message.client.name if message.client else "",
-        value=alert.write(crossing.value),
+        value=crossing.written_value,
         bound=alert.write(crossing.bound),
         began_at=crossing.began_at,
         ends_on=service.next_due_on if service else None,

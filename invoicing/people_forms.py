@@ -59,7 +59,7 @@ class ApiKeyForm(forms.Form):
         error_messages={"required": _("Say who has it, such as the accounting system.")},
     )
     days = forms.TypedChoiceField(
-        label=_("It opens the API for"),
+        label=_("How long it works"),
         choices=list(KEY_DAYS.items()),
         coerce=int,
         widget=forms.Select({"class": "form-select"}),

@@ -119,6 +119,23 @@ def test_what_was_reached_stands_on_the_first_page(client):
     assert "Reached" in see(client, "portal_alerts")
 
 
+def test_what_was_reached_stands_before_the_rest(client):
+    service, setting, sara = a_priced_service()
+    client.force_login(sara)
+    set_one(client, service, setting, bound="800")
+    set_one(client, service, setting)
+    collected(service.tenant.server, "2026-11-19 06:00", tenant_says("alice", traffic=9 * GB))
+    alerts.watch(at=at("2026-11-19 12:00"))
+    shown = see(client, "portal_alerts")
+    assert shown.index("Bandwidth reaches 8 GB") < shown.index("Bandwidth reaches 800 GB")
+
+
+def test_the_form_says_which_money(client):
+    service, _setting, sara = a_priced_service()
+    client.force_login(sara)
+    assert "money, in USD" in see(client, "portal_alert_new", service.public_id)
+
+
 def test_alerts_of_another_client_do_not_exist(client):
     service, setting, sara = a_priced_service()
     client.force_login(sara)

@@ -231,6 +231,17 @@ def a_crossing(**values):
     )
 
 
+def test_a_share_is_written_as_on_the_pages():
+    crossing = a_crossing()
+    crossing.value = Decimal("83.2468")
+    crossing.save(update_fields=["value"])
+    sara = a_user()
+    ClientUser.objects.create(client=crossing.alert.client, user=sara)
+    _, text, page = written(a_message("alert", crossing=crossing, client=crossing.alert.client, user=sara))
+    assert "Bandwidth has reached 83.2% of" in text
+    assert "83.2%" in page.text
+
+
 def test_an_alert_says_what_crossed_where_since_when_and_how_to_change_it():
     crossing = a_crossing()
     sara = a_user(time_zone="Europe/Berlin")

@@ -32,6 +32,7 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.invoicing.documents import an_invoice
 
 pytestmark = pytest.mark.django_db
 
@@ -169,6 +170,29 @@ def test_nobody_is_sent_to_the_login(client, name):
 @pytest.mark.parametrize("name", ["home", "portal_services", "portal_invoices"])
 def test_an_empty_portal_says_what_comes_next(client, sara, name):
     assert "yet" in page(client, sara, name)
+
+
+@pytest.mark.parametrize("name", ["home", "portal_services"])
+def test_a_user_without_a_client_is_told_who_can_let_them_in(client, sara, name):
+    assert "can invite sara@client.test" in page(client, sara, name)
+    a_client(users=(sara,))
+    assert "can invite" not in page(client, sara, name)
+
+
+def test_the_way_to_the_support_is_shown_where_there_is_one(client, sara, settings):
+    settings.SUPPORT_EMAIL = ""
+    assert "mailto:" not in page(client, sara, "home")
+    settings.SUPPORT_EMAIL = "help@provider.test"
+    assert 'href="mailto:help@provider.test"' in page(client, sara, "home")
+
+
+def test_how_many_of_the_open_invoices_are_overdue_is_said(client, sara, own):
+    late = an_invoice("24", client=own.client, due_on="2026-11-15")
+    assert "1 invoice is overdue" in page(client, sara, "home")
+    an_invoice("10", client=own.client, due_on="2026-11-30")
+    shown = page(client, sara, "home")
+    assert "1 of 2 invoices is overdue" in shown
+    assert late.number in shown
 
 
 def test_pages_of_users_are_stored_nowhere(client, sara):
