@@ -164,6 +164,7 @@ class ProductPriceForm(forms.ModelForm[ProductPrice]):
     class Meta:
         model = ProductPrice
         fields = ("cycle", "currency", "amount")
+        error_messages = {"currency": {"max_length": gettext_lazy("Three letters, such as USD.")}}  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -286,7 +287,7 @@ class ServiceAdmin(Records):
 
     def get_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
         hint = ("another",) if obj is not None and has_begun(_kept(obj)) else ()
-        counted = ("bills_monthly", "next_term", "next_due_on", "terminated_on", "public_id")
+        counted = ("bills_monthly", "next_term", "next_due_on", "terminated_on", "public_id") if obj is not None else ()
         return ("client", "product", "tenant", *hint, "name", "status", "cycle", "anchor", *counted)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:

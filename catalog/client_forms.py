@@ -36,6 +36,9 @@ class ClientForm(forms.ModelForm[Client]):
             "currency": _("Three letters, such as USD. All that it has must be priced in it."),
             "language": _("Of its invoices and mails."),
         }
+        error_messages = {  # noqa: RUF012
+            "currency": {"max_length": _("Three letters, such as USD.")},
+        }
         widgets = {  # noqa: RUF012
             "address": forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "class": "tp-prose"}),
         }

@@ -23,7 +23,11 @@ class OverageForm(forms.Form):
 
     use_required_attribute = False
 
-    is_on = forms.BooleanField(label=gettext_lazy("Charge usage above the limits"), required=False)
+    is_on = forms.BooleanField(
+        label=gettext_lazy("Charge usage above the limits"),
+        required=False,
+        widget=forms.CheckboxInput({"class": "form-check-input"}),
+    )
     unit_code = forms.ChoiceField(label=gettext_lazy("Unit"), choices=OverageTerms.UNITS)
     disk_limit = NumberField(label=gettext_lazy("Space"), places=6, required=False)
     bandwidth_limit = NumberField(label=gettext_lazy("Traffic per month"), places=6, required=False)

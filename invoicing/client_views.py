@@ -1,6 +1,7 @@
 """Staff pages about clients: the list, one with all that it has, and its form."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -17,6 +18,7 @@ from catalog.money import is_currency
 from catalog.timelines import of_client
 from invoicing import review, searching, statistics
 from invoicing.models import Message, Parked, Question, Receivable
+from invoicing.statistics import Statistics
 from metering import lookup
 from metering.access import staff
 from metering.decimals import exact_sum
@@ -111,14 +113,20 @@ def _services(one: Client) -> dict[str, Any]:
         service.client = one
     metered = [service for service in shown if service.tenant_id and service.is_billable]
     enabled = statistics.enabled_of_each(metered, at=timezone.now())
-    charges = {pk: statistics.total(metrics) for pk, metrics in enabled.items()}
+    charges = {pk: _so_far(metrics) for pk, metrics in enabled.items()}
+    known = [charge for charge in charges.values() if charge is not None]
     return {
         "services": [(service, charges.get(service.pk)) for service in shown],
-        "so_far": exact_sum(charges.values()),
+        "so_far": exact_sum(known) if known else None,
         "living": capped(one.services.exclude(status__in=OVER), SERVICES),
         "most": SERVICES,
         "has_more": capped(one.services.all(), SERVICES) > SERVICES,
     }
+
+
+def _so_far(metrics: Sequence[Statistics]) -> Decimal | None:
+    """What the metrics of a service cost so far, together; None while none of them has a price and a value."""
+    return statistics.total(metrics) if any(one.amount is not None for one in metrics) else None
 
 
 def _owed(one: Client) -> list[dict[str, Any]]:

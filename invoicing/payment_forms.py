@@ -55,7 +55,9 @@ class PaymentForm(forms.Form):
     def __init__(self, *args: Any, left: Decimal, currency: str, **options: Any) -> None:
         super().__init__(*args, **options)
         self.left, self.currency, self.is_refund = left, currency, left < 0
-        self.fields["amount"] = NumberField(places=minor_units(currency), digits=12, label=_("Amount"))
+        self.fields["amount"] = NumberField(
+            places=minor_units(currency), digits=12, missing=_("Enter an amount"), label=_("Amount")
+        )
         self.fields["token"].initial = f"form-{secrets.token_urlsafe(16)}"
 
     def clean_token(self) -> str:

@@ -26,6 +26,7 @@ from metering.access import staff
 from metering.models import Collection
 from metering.paging import CappedPaginator
 from metering.providers import base
+from metering.server_lock import Busy
 
 PAGE = 50
 
@@ -131,7 +132,7 @@ def refresh(request: HttpRequest, public_id: str) -> HttpResponse:
         return redirect("staff_service", public_id)
     try:
         record = collection.collect(server=one.tenant.server, as_of=timezone.now(), tenant=one.tenant.key)
-    except collection.Busy:
+    except Busy:
         told = {"server": one.tenant.server}
         messages.warning(request, _("%(server)s is being collected just now. Look again in a moment.") % told)
         return redirect("staff_service", public_id)

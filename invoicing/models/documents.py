@@ -61,11 +61,14 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         return rows.filter(created_at__in=notes.values("created_at")).order_by("entry")
 
     def replaced_by(self, replacement: Invoice) -> InvoiceQuerySet:
-        """The voided invoice that `replacing` finds this one for."""
+        """The voided invoice that `replacing` finds this one for, with `voided_because`, what its credit note says."""
         notes = Invoice.objects.filter(kind="credit_note", client=replacement.client_id)
         voided = self.filter(pk__in=notes.filter(created_at=replacement.created_at).values("credits"))
         said = Value(replacement.reason, output_field=models.TextField())
-        return voided.alias(said=said).filter(said__contains=F("number")).order_by("entry")
+        note = notes.filter(created_at=replacement.created_at, credits=OuterRef("pk"))
+        because = Subquery(note.values("reason")[:1])
+        named = voided.alias(said=said).filter(said__contains=F("number"))
+        return named.annotate(voided_because=because).order_by("entry")
 
     def with_credited(self) -> InvoiceQuerySet:
         """Annotate `credited`, how much the credit notes that refer to it give back, and `creditable`, the rest of it.
