@@ -74,4 +74,4 @@ def latest(clients: Collection[int], unpaid: Unpaid, most: int = SHOWN) -> list[
     """Return the newest documents of some clients, after those that are unpaid, with their state."""
     first = sorted(unpaid.invoices[:most], key=lambda invoice: (invoice.due_on, invoice.number))
     settled = Invoice.objects.of_clients(clients).filter(Q(receivable=None) | Q(receivable__left__lt=0))
-    return [*first, *settled.with_state(unpaid.today)[: most - len(first)]]
+    return [*first, *settled.with_state(unpaid.today)[:most]][:most]
