@@ -6,6 +6,7 @@ read years later, by anybody. A page says it again in the language of its reader
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from functools import cache, partial
@@ -53,11 +54,12 @@ def missed_terms(count: int) -> str:
     )
 
 
+#: `missed_terms` besides.
 _SENTENCES = (
     NO_PRICE, METRIC_TOO_MUCH, TOO_MUCH, BUYER_LACKS, SELLER_LACKS, HELD, HELD_FOR, ABOVE, FAR_ABOVE, NOT_READ,
     NOT_MEASURED, NOT_COLLECTED, MADE_AHEAD, LAST_INVOICE_WAITS, TERM_IS_OVER, NOT_RATED, NO_CYCLE_PRICE,
 )  # fmt: skip
-_MONEY = re.compile(r"(\N{MINUS SIGN}?)(\D+?)([\d,]+(?:\.\d+)?)")
+_MONEY = re.compile(r"(\N{MINUS SIGN}?)(\D+?)(\d[\d,]*(?:\.\d+)?)")
 
 
 def retold(reason: str) -> str:
@@ -66,7 +68,8 @@ def retold(reason: str) -> str:
     for pattern, text in _patterns():
         if found := pattern.fullmatch(reason):
             named = found.groupdict()
-            return text(int(named.get("count", 1))) % {name: _again(name, value) for name, value in named.items()}
+            with suppress(ValueError):  # somebody else's words after all
+                return text(int(named.get("count", 1))) % {name: _again(name, value) for name, value in named.items()}
     return reason
 
 

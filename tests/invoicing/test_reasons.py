@@ -69,3 +69,18 @@ def test_every_sentence_is_found_again_whatever_its_names_are() -> None:
             kept = sentence % names
         with override("de"):
             assert retold(kept) != kept, sentence
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "not measured since yesterday",
+        "not measured since 2026-99-99",
+        "not read since the period ended on 31 Foo 2026",
+        "many terms are due, the first since 1 May 2026; more than 6 are not billed without approval.",
+        "It comes to foo 12; more than , waits for approval.",
+    ],
+)
+def test_words_that_only_look_like_a_reason_break_no_page(said: str) -> None:
+    with override("de"):
+        assert retold(said)
