@@ -60,7 +60,7 @@ def test_narrow_and_from_right_to_left(browser, live_server, site, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_narrow_in_german(browser, live_server, site, kind):
+def test_narrow_and_in_between_in_german(browser, live_server, site, kind):
     if user := site.users[kind]:
         user.language = "de"
         user.save(update_fields=["language"])
@@ -70,4 +70,8 @@ def test_narrow_in_german(browser, live_server, site, kind):
             visit.open(address)
             visit.fits()
             visit.says_its_language("de")
+            for width in (800, 1100):  # above what is stacked, and beside staff's menu
+                visit.tab.set_viewport_size({"width": width, "height": 900})
+                visit.fits(f" at {width} px")
+            visit.tab.set_viewport_size({"width": 360, "height": 900})
     assert not visit.found, "\n" + "\n".join(visit.found)
