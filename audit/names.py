@@ -22,6 +22,7 @@ KINDS: dict[str, str | Promise] = {
     "account_emailaddress": _("mail address"),
     "mfa_authenticator": _("second factor"),
     "catalog_client": _("client"),
+    "catalog_taxrate": _("tax rate"),
     "catalog_clientuser": _("access to a client"),
     "catalog_invitation": _("invitation"),
     "catalog_apikey": _("API key"),

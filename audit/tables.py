@@ -14,6 +14,7 @@ LOGGED = (
     "account_emailaddress",
     "mfa_authenticator",
     "catalog_client",
+    "catalog_taxrate",
     "catalog_clientuser",
     "catalog_invitation",
     "catalog_apikey",

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from catalog.languages import languages
 from catalog.money import is_currency
+from catalog.taxes import TaxRate
 from catalog.users import User
 from metering.keys import Key
 
@@ -31,6 +32,14 @@ class Client(models.Model):
     email = models.EmailField(blank=True)
     address = models.TextField(blank=True)
     tax_number = models.CharField(max_length=50, blank=True, help_text=_("Such as a VAT number; invoices state it."))
+    tax_rate = models.ForeignKey(
+        TaxRate,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="clients",
+        help_text=_("What is put on its invoices. Empty: prices are what it pays."),
+    )
     currency = models.CharField(max_length=3, validators=[validate_currency])
     language = models.CharField(
         max_length=10, blank=True, choices=languages, help_text=_("Of its invoices and mails. Empty: the site's.")

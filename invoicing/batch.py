@@ -160,7 +160,7 @@ def _issue(batch: Batch, settlements: list[Settlement], due: dict[int, date], on
     """Issue what was claimed, with the credit notes. A month of usage that came to nothing makes no invoice."""
     for document in issuing.grouped(Invoice.Kind.RENEWAL, batch.claimed, due):
         lines = [line for draft in document.drafts for line in draft.lines]
-        if any(line.kind != Line.Kind.USAGE for line in lines) or document.total:
+        if any(line.kind != Line.Kind.USAGE for line in lines) or document.net:
             batch.documents.append(document)
         else:
             issuing.record_billed([document])

@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
 
 from catalog.models import Service, User
@@ -322,7 +322,7 @@ def _count(batch: Batch, result: Result) -> None:
     for document in batch.documents:
         if document.credits is None:
             known = result.amounts.get(document.currency, Decimal(0))
-            result.amounts[document.currency] = EXACT.add(known, document.total)
+            result.amounts[document.currency] = EXACT.add(known, document.net)
     if not result.is_real and result.gather:
         result.gather(batch)
     elif not result.is_real:
@@ -335,7 +335,7 @@ def _finish(result: Result) -> None:
     """Close the record. What was issued is counted in the database: an answer may have been lost."""
     run = result.run
     issued = Invoice.objects.filter(run=run).exclude(kind=Invoice.Kind.CREDIT_NOTE).order_by("currency")
-    totals = issued.values_list("currency").annotate(Sum("total"), Count("pk"))
+    totals = issued.values_list("currency").annotate(net=Sum(F("total") - F("tax")), count=Count("pk"))
     result.amounts = {currency: total for currency, total, _ in totals}
     run.invoices = sum(count for _, _, count in totals)
     run.credit_notes = Invoice.objects.filter(run=run, kind=Invoice.Kind.CREDIT_NOTE).count()

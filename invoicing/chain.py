@@ -23,6 +23,8 @@ INVOICE = (
     *("id", "series_id", "number", "kind", "client_id", "credits_id", "reason", "currency", "issued_on", "due_on"),
     *("total", "seller", "buyer", "created_at"),
 )
+#: Part of the digest of documents that are taxed, and of no other: there were documents before there was tax.
+TAX = ("tax_name", "tax_percent", "tax_note", "tax")
 #: What lines of the same prices and quantity say alike.
 SAID = (
     *("setting_id", "version_id", "override_id", "title", "detail", "start", "end", "quantity"),
@@ -38,12 +40,18 @@ NULL = r"\N"
 
 def digest(previous: str, invoice: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> str:
     """Return the digest of an invoice and its lines, in their order, that follow a document."""
-    return link(previous, row(invoice[name] for name in INVOICE), [row(line[name] for name in LINE) for line in lines])
+    return link(previous, document(invoice), [row(line[name] for name in LINE) for line in lines])
 
 
 def link(previous: str, invoice: str, lines: Iterable[str]) -> str:
     """Return the digest of an invoice and its lines, given as rows."""
     return sha256("\n".join((previous, invoice, *lines)).encode()).hexdigest()
+
+
+def document(values: Mapping[str, Any]) -> str:
+    """Return what the digest of an invoice is taken of, beside its lines."""
+    names = INVOICE if values.get("tax_percent") is None else INVOICE + TAX
+    return row(values[name] for name in names)
 
 
 def statement(unit: Mapping[str, Any], pricing: Mapping[str, Any]) -> str:

@@ -124,7 +124,8 @@ def _drafted(service: Service, lines: list[DraftLine], waiting: list[Waiting]) -
     if why_not := required.why_not(service.client):
         raise CannotBill(why_not)
     draft = Draft(service, lines, waiting)
-    if draft.total >= MAX_AMOUNT:
+    # A tax is at most as much again.
+    if draft.total >= (MAX_AMOUNT / 2 if service.client.tax_rate_id else MAX_AMOUNT):
         raise _cannot_bill(reasons.TOO_MUCH, sum=f"{draft.total:.3E}")
     return draft
 

@@ -165,20 +165,20 @@ class Gathering:
 
     def _add_document(self, document: Document) -> None:
         if document.credits is not None:
-            self.credited[document.currency] = EXACT.add(self.credited[document.currency], document.total)
+            self.credited[document.currency] = EXACT.add(self.credited[document.currency], document.net)
             if len(self.credits) < MOST:
                 self.credits.append(
                     {
                         "client": str(document.client),
                         "services": sorted({str(draft.service) for draft in document.drafts}),
                         "credits": str(document.credits),
-                        "amount": plain(document.total),
+                        "amount": plain(document.net),
                         "currency": document.currency,
                         "reason": document.reason,
                     }
                 )
         elif document.kind == Invoice.Kind.SETTLEMENT:
-            self.settled[document.currency] = EXACT.add(self.settled[document.currency], document.total)
+            self.settled[document.currency] = EXACT.add(self.settled[document.currency], document.net)
 
     def _add_grace(self, draft: Draft) -> None:
         service = draft.service

@@ -14,11 +14,12 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Model
 
-from catalog.models import Client
-from invoicing import chain
+from catalog.models import Client, TaxRate
+from invoicing import chain, taxes
 from invoicing.drafts import Draft, DraftLine
 from invoicing.models import BilledPeriod, Invoice, Line, Message, Run, Statement
-from metering.decimals import exact_sum, plain
+from invoicing.taxes import Tax, Taxed
+from metering.decimals import EXACT, exact_sum, plain
 
 #: Rows that are sent to the database at once.
 CHUNK = 100
@@ -39,13 +40,20 @@ class Document:
     credits: uuid.UUID | None = None
     reason: str = ""
     number: str = ""
+    tax: Tax | None = None
 
     def __post_init__(self) -> None:
         self.currency = self.currency or self.client.currency
 
     @property
-    def total(self) -> Decimal:
+    def net(self) -> Decimal:
+        """What its lines come to, before tax."""
         return exact_sum(draft.total for draft in self.drafts)
+
+    @property
+    def total(self) -> Decimal:
+        """What is to be paid, or given back, once it is issued: with tax."""
+        return EXACT.add(self.net, self.tax.amount) if self.tax else self.net
 
 
 def claim(kind: str, drafts: Sequence[Draft], starts: Sequence[date], at: datetime) -> list[Draft]:
@@ -65,13 +73,14 @@ def claim(kind: str, drafts: Sequence[Draft], starts: Sequence[date], at: dateti
 
 def issue(documents: Sequence[Document], *, on: date, at: datetime, run: Run | None = None) -> None:
     """Number, chain and write the documents. Fills in their numbers. Credit notes have a series of their own."""
+    _levy(documents)
     series = [_number(chosen, f"{prefix}{on.year}", on) for prefix, chosen in _by_series(documents)]
     _state(documents)
     invoices: list[str] = []
     periods: list[str] = []
     # Foreign keys are looked at in the end, so the lines may go first: they have to, for an invoice's digest.
     _copy(Line, chain.LINE, (row for each in series for row in _chained(each, invoices, periods, at, run)))
-    _copy(Invoice, (*chain.INVOICE, "run_id", "digest"), invoices)
+    _copy(Invoice, (*chain.INVOICE, *chain.TAX, "run_id", "digest"), invoices)
     _chain_on(series)
     _copy(BilledPeriod, _PERIOD, periods)
     _queue_mails(documents, at)
@@ -89,6 +98,22 @@ def _by_series(documents: Sequence[Document]) -> Iterable[tuple[str, list[Docume
     for prefix, is_credit_note in (("", False), ("C", True)):
         if chosen := [each for each in documents if (each.credits is not None) is is_credit_note]:
             yield prefix, chosen
+
+
+def _levy(documents: Sequence[Document]) -> None:
+    """Tax invoices as their clients are taxed now, and credit notes as what they credit was."""
+    invoices = {each.id: each for each in documents if each.credits is None}
+    rates = TaxRate.objects.in_bulk({each.client.tax_rate_id for each in invoices.values()} - {None})
+    known: dict[uuid.UUID, Taxed] = {}
+    for invoice in invoices.values():
+        if invoice.client.tax_rate_id is not None:
+            invoice.tax = taxes.at(rates[invoice.client.tax_rate_id], invoice.net, invoice.currency)
+            known[invoice.id] = Taxed(invoice.tax)
+    if earlier := {each.credits for each in documents if each.credits is not None} - invoices.keys():
+        known |= taxes.credited(earlier)
+    for document in documents:
+        if document.credits is not None and (taxed := known.get(document.credits)):
+            document.tax = taxed.give_back(document.net, document.currency)
 
 
 def _state(documents: Sequence[Document]) -> None:
@@ -177,9 +202,9 @@ def _chained(series: _Series, invoices: list[str], periods: list[str], at: datet
     ids = _new_ids(sum(len(draft.lines) for document in series.documents for draft in document.drafts), at)
     for document in series.documents:
         lines = _line_rows(document, ids)
-        invoice = _invoice_row(document, series, at)
-        series.last = chain.link(series.last, invoice, lines)
-        invoices.append(f"{invoice}\t{run.pk if run else chain.NULL}\t{series.last}")
+        invoice, tax = _invoice_row(document, series, at), _tax_row(document)
+        series.last = chain.link(series.last, f"{invoice}\t{tax}" if document.tax else invoice, lines)
+        invoices.append(f"{invoice}\t{tax}\t{run.pk if run else chain.NULL}\t{series.last}")
         periods.extend(_period_rows(document))
         yield from lines
 
@@ -204,6 +229,15 @@ def _invoice_row(document: Document, series: _Series, at: datetime) -> str:
             at,
         )
     )
+
+
+_UNTAXED = chain.row(("", None, "", 0))
+
+
+def _tax_row(document: Document) -> str:
+    """The values of chain.TAX."""
+    tax = document.tax
+    return chain.row((tax.name, tax.percent, tax.note, tax.amount)) if tax else _UNTAXED
 
 
 def _seller() -> dict[str, str]:

@@ -21,4 +21,5 @@ from catalog.models.products import Product as Product
 from catalog.models.products import ProductPrice as ProductPrice
 from catalog.models.services import OVER as OVER
 from catalog.models.services import Service as Service
+from catalog.taxes import TaxRate as TaxRate
 from catalog.users import User as User

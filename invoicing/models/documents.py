@@ -14,9 +14,11 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from catalog.models import Client, Service
+from catalog.wording import percent
 from invoicing import chain
 from invoicing.models.lines import MAX_AMOUNT, Line
 from invoicing.models.runs import Run
+from metering.decimals import EXACT
 
 
 class Series(models.Model):
@@ -145,7 +147,15 @@ class Invoice(models.Model):
     currency = models.CharField(max_length=3)
     issued_on = models.DateField()
     due_on = models.DateField()
-    total = models.DecimalField(max_digits=16, decimal_places=4)
+    total = models.DecimalField(max_digits=16, decimal_places=4, help_text=_("What is to be paid, with tax."))
+    tax_name = models.CharField(max_length=50, blank=True, default="", db_default="")
+    tax_percent = models.DecimalField(
+        max_digits=6, decimal_places=3, null=True, help_text=_("Of the sum of its lines. Empty: it is not taxed.")
+    )
+    tax_note = models.TextField(
+        blank=True, default="", db_default="", help_text=_("What the law wants it to say of its tax.")
+    )
+    tax = models.DecimalField(max_digits=16, decimal_places=4, default=Decimal(0), db_default=Decimal(0))
     seller = models.JSONField(help_text=_("Name and address at issue."))
     buyer = models.JSONField(help_text=_("Name and address at issue."))
     created_at = models.DateTimeField()
@@ -167,6 +177,10 @@ class Invoice(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["number"], name="numbers_are_unique"),
             models.CheckConstraint(condition=Q(total__gte=0, total__lte=MAX_AMOUNT), name="invoice_total_in_bounds"),
+            models.CheckConstraint(
+                condition=Q(tax_percent=None, tax=0) | Q(tax_percent__isnull=False, tax__gte=0, tax__lte=F("total")),
+                name="invoice_tax_in_bounds",
+            ),
             models.CheckConstraint(condition=Q(due_on__gte=F("issued_on")), name="invoice_not_due_before_issue"),
             models.CheckConstraint(
                 condition=Q(kind="credit_note", credits__isnull=False) | (~Q(kind="credit_note") & Q(credits=None)),
@@ -176,6 +190,21 @@ class Invoice(models.Model):
 
     def __str__(self) -> str:
         return self.number
+
+    @property
+    def net(self) -> Decimal:
+        """The sum of its lines, before tax."""
+        return EXACT.subtract(self.total, self.tax)
+
+    @property
+    def tax_title(self) -> str:
+        """Its tax in words, such as `VAT 19%`; nothing for a document that is not taxed."""
+        return "" if self.tax_percent is None else f"{self.tax_name} {percent(self.tax_percent)}"
+
+    @property
+    def tax_rows(self) -> list[tuple[str, Decimal]]:
+        """What stands above its total, each with its name: the sum before tax, and the tax. None where it is not taxed."""
+        return [(str(_("Sum before tax")), self.net), (self.tax_title, self.tax)] if self.tax_title else []
 
     @property
     def is_credit_note(self) -> bool:

@@ -66,7 +66,7 @@ class Command(BaseCommand):
     def say(self, result: Result, dry_run: bool) -> None:
         run = result.run
         for document in result.documents:
-            total = money.write(document.total, document.currency)
+            total = money.write(document.net, document.currency)
             kind = "credit note, " if document.credits else ""
             self.stdout.write(f"{document.number} (dry run)  {document.client}  {kind}{total}")
             for draft in document.drafts:
