@@ -7,13 +7,14 @@ from decimal import Decimal
 from fractions import Fraction
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test import override_settings
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from catalog import metric_billing
-from catalog.models import Service
+from catalog.models import Client, Service, TaxRate
 from catalog.terms import Cycle
 from invoicing import usage_invoicing
 from invoicing.billing import create_invoices
@@ -206,6 +207,11 @@ class SmallProvider(RuleBasedStateMachine):
         if tenant in self.model.tenants_taken():
             return
         self._start(tenant, product, client, *cycle, anchor)
+
+    @rule(client=st.sampled_from(CLIENTS), percent=st.sampled_from([None, "0", "8.1", "19"]))
+    def a_client_is_taxed_otherwise(self, client, percent) -> None:
+        rate = percent and TaxRate.objects.get_or_create(name="VAT", percent=Decimal(percent))[0]
+        Client.objects.filter(pk=self.world.clients[client].pk).update(tax_rate=rate)
 
     @precondition(lambda self: self.model.living())
     @rule(which=st.integers(0, 2), answers=st.booleans(), amount=AMOUNTS)
@@ -447,8 +453,9 @@ class SmallProvider(RuleBasedStateMachine):
             result = create_invoices(on=self.today, at=instant(self.today, 7), service=service)
         issued = Invoice.objects.filter(run=result.run)
         if promised is not None:
-            shown = [(each.client.pk, each.kind, each.total) for each in promised.documents]
-            assert sorted(shown) == sorted(issued.values_list("client", "kind", "total")), "the preview said otherwise"
+            shown = [(each.client.pk, each.kind, each.net) for each in promised.documents]
+            made = [(each.client_id, each.kind, each.net) for each in issued]
+            assert sorted(shown) == sorted(made), "the preview said otherwise"
             shown = sorted(
                 (line.service.pk, line.kind, line.title, line.detail, line.start, line.end, line.exact, line.amount)
                 for document in promised.documents
@@ -459,8 +466,19 @@ class SmallProvider(RuleBasedStateMachine):
             lines = Line.objects.filter(invoice__run=result.run).values_list(*columns)
             assert shown == sorted(lines), "the preview said otherwise"
         assert not result.parked
+        self._check_taxes(issued)
         expected = self.model.bill(self.today, only)
         self._compare(expected, Line.objects.filter(invoice__run=result.run))
+
+    def _check_taxes(self, issued: QuerySet[Invoice]) -> None:
+        """Invoices are taxed as their clients are now, credit notes as what they credit."""
+        for one in issued.select_related("client__tax_rate", "credits"):
+            rate = one.client.tax_rate
+            percent = one.credits.tax_percent if one.credits else rate and rate.percent
+            assert one.tax_percent == percent
+            if percent is None or one.credits is None:
+                exact = Fraction(one.net) * Fraction(percent or 0)
+                assert one.tax == Decimal(int(exact + Fraction(1, 2))) / 100, "the tax is not its share, half up"
 
     def _bill_again(self, only: int | None) -> None:
         before = self._state()
