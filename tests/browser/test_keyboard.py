@@ -98,3 +98,17 @@ def test_the_menu_opens_and_closes_with_enter(browser, live_server, site, kind, 
         menu.focus()
         page.keyboard.press("Enter")
         assert page.locator("details.tp-menu > nav").is_hidden()
+
+
+def test_the_cursor_is_in_the_first_field_that_was_filled_in_wrongly(browser, live_server, site):
+    address = reverse("staff_client_edit", args=site.arguments["staff_client"])
+    with opened(browser, live_server.url, site.users[ADMINISTRATOR], width=360) as window:
+        page = window.new_page()
+        page.goto(address)
+        page.locator("[name=name]").fill("  ")
+        page.locator("[name=currency]").fill("QQQ")
+        page.locator("main form [type=submit]").first.click()
+        page.locator("[name=currency][aria-invalid=true]").wait_for()
+        assert page.evaluate("document.activeElement.name") == "name"
+        assert page.evaluate(WHERE)["is_on_screen"]
+        assert page.locator("[autofocus]").count() == 1
