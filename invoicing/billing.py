@@ -64,7 +64,8 @@ class Result:
     """What a run did, or in a dry run would do.
 
     In a dry run `documents` are what would be issued, and `left` what the services that are held or wait
-    for approval would bring. `in_grace` are the services whose invoices are drafts still.
+    for approval would bring. `in_grace` are the services whose invoices are drafts still. `amounts` are before
+    tax, and `is_taxed` says that some of the invoices have one.
     """
 
     run: Run
@@ -76,6 +77,7 @@ class Result:
     waiting: list[Waiting] = field(default_factory=list)
     is_real: bool = True
     amounts: dict[str, Decimal] = field(default_factory=dict)
+    is_taxed: bool = False
     notes: list[RunNote] = field(default_factory=list)
     #: Services that waited for approval when the run began, and why; those that are held; and all that this run
     #: does not look at again.
@@ -335,9 +337,11 @@ def _finish(result: Result) -> None:
     """Close the record. What was issued is counted in the database: an answer may have been lost."""
     run = result.run
     issued = Invoice.objects.filter(run=run).exclude(kind=Invoice.Kind.CREDIT_NOTE).order_by("currency")
-    totals = issued.values_list("currency").annotate(net=Sum(F("total") - F("tax")), count=Count("pk"))
-    result.amounts = {currency: total for currency, total, _ in totals}
-    run.invoices = sum(count for _, _, count in totals)
+    sums = {"net": Sum(F("total") - F("tax")), "count": Count("pk"), "taxed": Count("tax_percent")}
+    totals = issued.values_list("currency").annotate(**sums)
+    result.amounts = {currency: net for currency, net, *_ in totals}
+    result.is_taxed = any(taxed for *_, taxed in totals)
+    run.invoices = sum(count for _, _, count, _ in totals)
     run.credit_notes = Invoice.objects.filter(run=run, kind=Invoice.Kind.CREDIT_NOTE).count()
     run.ended_at, run.beat_at, run.working_on = timezone.now(), timezone.now(), []
     run.parked, run.held, run.deferred = len(result.parked), len(result.held), len(result.waiting)

@@ -125,7 +125,7 @@ def _drafted(service: Service, lines: list[DraftLine], waiting: list[Waiting]) -
         raise CannotBill(why_not)
     draft = Draft(service, lines, waiting)
     # A tax is at most as much again.
-    if draft.total >= (MAX_AMOUNT / 2 if service.client.tax_rate_id else MAX_AMOUNT):
+    if draft.total >= (MAX_AMOUNT // 2 if service.client.tax_rate_id else MAX_AMOUNT):
         raise _cannot_bill(reasons.TOO_MUCH, sum=f"{draft.total:.3E}")
     return draft
 

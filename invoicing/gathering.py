@@ -93,6 +93,7 @@ class Gathering:
         self.credited: dict[str, Decimal] = defaultdict(Decimal)
         self.grace: list[dict[str, Any]] = []
         self.in_grace: dict[str, Decimal] = defaultdict(Decimal)
+        self.is_taxed = False
 
     def add(self, batch: Batch) -> None:
         last = review.last_bills([draft.service for draft in (*batch.claimed, *batch.left)])
@@ -164,6 +165,7 @@ class Gathering:
             self.usual[row.currency].add(row.total, row)
 
     def _add_document(self, document: Document) -> None:
+        self.is_taxed |= document.tax is not None
         if document.credits is not None:
             self.credited[document.currency] = EXACT.add(self.credited[document.currency], document.net)
             if len(self.credits) < MOST:
@@ -191,7 +193,7 @@ class Gathering:
             )
 
     def outcome(self, result: Result, at: datetime) -> dict[str, Any]:
-        """Return it all as JSON: amounts as text, services by id."""
+        """Return it all as JSON: amounts as text and before tax, services by id."""
         for row in self.several.values():
             words = ngettext(
                 "%(count)s term is billed at once, the first due on %(day)s",
@@ -209,6 +211,7 @@ class Gathering:
             "terms": result.run.services,
             "invoices": result.run.invoices,
             "amounts": result.run.amounts,
+            "is_taxed": self.is_taxed,
             "rows": [row.as_json() for row in rows],
             "not_shown": self.is_unusual - len(rows),
             "others": {currency: each.as_json() for currency, each in others.items() if each.services},

@@ -87,7 +87,8 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         context["notes"] = Paginator(notes, PAGE).get_page(request.GET.get("page"))
         context["left"] = max(one.due - one.services - one.parked - one.held - one.drafts, 0)
         issued = one.issued.select_related("client").with_state(timezone.localdate())
-        context["invoices"] = issued.order_by("number")[:PAGE]
+        context["invoices"] = documents = list(issued.order_by("number")[:PAGE])
+        context["is_taxed"] = any(document.tax_percent is not None for document in documents)
     return render(request, "staff/run.html", context)
 
 

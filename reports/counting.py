@@ -21,7 +21,10 @@ BATCH = 10_000
 #: A page adds what is not counted yet by itself, up to so many documents.
 LIVE = 2_000
 
-_DOCUMENT_IS = "id, date_trunc('month', issued_on)::date AS month, currency, kind = 'credit_note' AS is_credit, total"
+#: Its total is before tax, as that of its lines is: a tax is no revenue.
+_DOCUMENT_IS = """
+    id, date_trunc('month', issued_on)::date AS month, currency, kind = 'credit_note' AS is_credit, total - tax AS total
+"""
 _THESE = f"SELECT {_DOCUMENT_IS} FROM invoicing_invoice WHERE id = ANY(%s::uuid[])"  # noqa: S608  # nosec B608
 #: What comes behind an entry in a series. The day of issue never goes back in one, and there is an index of days.
 _BEHIND = "FROM invoicing_invoice WHERE series_id = %s AND issued_on >= %s AND entry > %s ORDER BY entry LIMIT %s"
@@ -240,7 +243,7 @@ _RAW = """
     GROUP BY 1, 2, 3, 4
 """
 _TOTALS = """
-    SELECT date_trunc('month', issued_on)::date, currency, kind = 'credit_note', count(*), sum(total)
+    SELECT date_trunc('month', issued_on)::date, currency, kind = 'credit_note', count(*), sum(total - tax)
     FROM invoicing_invoice GROUP BY 1, 2, 3
 """
 

@@ -37,7 +37,7 @@ class Counted(models.Model):
 
 
 class DocumentSum(models.Model):
-    """The totals of the documents that were issued in a month: what all other sums are compared with."""
+    """What the documents that were issued in a month come to before tax: what all other sums are compared with."""
 
     month = models.DateField(help_text="The first day of it.")
     currency = models.CharField(max_length=3)

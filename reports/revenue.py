@@ -1,8 +1,8 @@
 """Revenue by product, metric and month: what issued documents charged, less what credit notes gave back.
 
-A document counts in the month of its issue, a credit note in that of its own; amounts are as on the documents. By the
-period of use, a line counts in the month in which its period begins, and what is given back in that of the line that
-charged it. Currencies are never added.
+A document counts in the month of its issue, a credit note in that of its own; amounts are as on the documents, before
+tax. By the period of use, a line counts in the month in which its period begins, and what is given back in that of the
+line that charged it. Currencies are never added.
 """
 
 from collections import defaultdict

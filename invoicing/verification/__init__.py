@@ -23,6 +23,7 @@ def verify(*, progress: Progress = lambda done, of: None) -> Iterator[Finding]:
             cursor.execute("SET LOCAL datestyle = ISO")  # as the chain writes days
         yield from documents.issued(progress)
         yield from documents.series()
+        yield from documents.taxes_given_back()
         yield from references.statements()
         yield from references.lost()
         yield from receivables.given_back()

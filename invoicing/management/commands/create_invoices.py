@@ -66,7 +66,7 @@ class Command(BaseCommand):
     def say(self, result: Result, dry_run: bool) -> None:
         run = result.run
         for document in result.documents:
-            total = money.write(document.net, document.currency)
+            total = f"{money.write(document.net, document.currency)}{' before tax' if document.tax else ''}"
             kind = "credit note, " if document.credits else ""
             self.stdout.write(f"{document.number} (dry run)  {document.client}  {kind}{total}")
             for draft in document.drafts:
@@ -74,8 +74,9 @@ class Command(BaseCommand):
                     amount = money.write(line.amount, document.currency)
                     self.stdout.write(f"    {line.title}: {line.detail}  {amount}")
         totals = ", ".join(money.write(amount, code) for code, amount in sorted(result.amounts.items())) or "nothing"
+        taxed = " before tax" if result.is_taxed else ""
         verb = "would be issued" if dry_run else "issued"
-        self.stdout.write(f"{run.invoices} invoices {verb} for {run.services} terms: {totals}")
+        self.stdout.write(f"{run.invoices} invoices {verb} for {run.services} terms: {totals}{taxed}")
         if run.credit_notes:
             self.stdout.write(f"{run.credit_notes} credit notes {verb}")
         for draft in result.in_grace:
