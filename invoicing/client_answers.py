@@ -58,6 +58,15 @@ class Used(Schema):
     quantity: str = Field(examples=["12.5"])
 
 
+class InvoiceTax(Schema):
+    """The tax of a document: one rate, of the sum of its lines."""
+
+    name: str = Field(examples=["VAT"])
+    percent: str = Field(examples=["19", "8.1"])
+    amount: str = Field(examples=["3.42"], description="With the decimals of the currency.")
+    note: str = Field(examples=["Reverse charge"], description="What the law wants said; empty where it wants nothing.")
+
+
 class OneInvoice(Schema):
     """An issued document. A credit note is one, too: its total is given back for the invoice that it `credits`."""
 
@@ -67,7 +76,11 @@ class OneInvoice(Schema):
     issued_on: date
     due_on: date
     currency: str = Field(examples=["USD"])
-    total: str = Field(examples=["18.00"], description="With the decimals of its currency.")
+    net: str = Field(examples=["18.00"], description="The sum of its lines, before tax.")
+    tax: InvoiceTax | None = Field(description="null: it is not taxed.")
+    total: str = Field(
+        examples=["21.42"], description="What is to be paid, with tax. With the decimals of its currency."
+    )
     paid: str
     left: str = Field(description="What is left to pay; below zero it is owed to the client.")
     state: str = Field(description="unpaid, part_paid, paid, overdue and so on; empty for a credit note.")
@@ -88,7 +101,7 @@ class OneLine(Schema):
     quantity: str | None
     unit: str | None = Field(examples=["GB"])
     exact: str = Field(description="Before the one rounding.")
-    amount: str = Field(examples=["18.00"])
+    amount: str = Field(examples=["18.00"], description="Before tax.")
     steps: list[dict[str, Any]] = Field(description="How the amount came about; they add up to `exact`.")
 
 
@@ -154,6 +167,15 @@ def of_invoice(invoice: Any) -> dict[str, Any]:
         "issued_on": invoice.issued_on,
         "due_on": invoice.due_on,
         "currency": invoice.currency,
+        "net": money(invoice.net),
+        "tax": None
+        if invoice.tax_percent is None
+        else {
+            "name": invoice.tax_name,
+            "percent": plain(invoice.tax_percent),
+            "amount": money(invoice.tax),
+            "note": invoice.tax_note,
+        },
         "total": money(invoice.total),
         "paid": money(invoice.paid),
         "left": money(invoice.left),

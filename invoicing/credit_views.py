@@ -11,19 +11,24 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
-from catalog.money import minor_units, write
+from catalog.money import minor_units, round_amount, write
 from invoicing import credits, searching
 from invoicing.credits import CannotCredit, Voided
 from invoicing.drafts import CannotBill
 from invoicing.models import Invoice, Line
 from invoicing.reasons import retold
 from invoicing.service_forms import CreditForm, VoidForm, amount_name
+from invoicing.taxes import Tax
 from metering import lookup
 from metering.access import staff
-from metering.decimals import exact_sum, round_half_up
+from metering.decimals import EXACT, exact_sum, round_half_up
 from metering.paging import CappedPaginator
 
 PAGE = 50
+
+
+class _AnotherTotal(Exception):
+    """Takes back what was done."""
 
 
 @require_GET
@@ -45,15 +50,19 @@ def credit(request: HttpRequest, pk: str) -> HttpResponse:
     invoice = _invoice(pk)
     left = credits.left_of(invoice)
     lines = [(line, left[line.pk]) for line in invoice.lines.select_related("service").order_by("position")]
-    form, total = CreditForm(lines=lines, currency=invoice.currency), Decimal(0)
+    form, net, total = CreditForm(lines=lines, currency=invoice.currency), Decimal(0), Decimal(0)
+    tax: Tax | None = None
     if request.method == "POST" and "all" in request.POST:
         initial = {"reason": request.POST.get("reason", ""), **_all(lines, invoice.currency)}
         form = CreditForm(initial=initial, lines=lines, currency=invoice.currency)
     elif request.method == "POST":
         form = CreditForm(request.POST, lines=lines, currency=invoice.currency)
         if form.is_valid():
-            total = exact_sum(form.amounts.values())
-            if request.POST.get("confirm") == f"{total:f}" and (note := _credit(invoice, form)) is not None:
+            net = exact_sum(form.amounts.values())
+            tax = credits.tax_with(invoice, net)
+            # It is told to the form as text, so it has the same decimals each time, whatever the tax before had.
+            total = round_amount(EXACT.add(net, tax.amount), invoice.currency) if tax else net
+            if request.POST.get("confirm") == f"{total:f}" and (note := _credit(invoice, form, total)) is not None:
                 told = {"number": note.number, "amount": write(total, invoice.currency)}
                 messages.success(request, _("Credit note %(number)s gives back %(amount)s.") % told)
                 return redirect("staff_invoice", note.pk)
@@ -66,6 +75,8 @@ def credit(request: HttpRequest, pk: str) -> HttpResponse:
             "form": form,
             "left": exact_sum(left.values()),
             "total": total if form.is_bound and not form.errors else None,
+            "net": net,
+            "tax": tax,
             "confirm": f"{total:f}",
         },
     )
@@ -75,20 +86,27 @@ def _all(lines: list[tuple[Line, Decimal]], currency: str) -> Mapping[str, str]:
     return {amount_name(line): f"{round_half_up(left, minor_units(currency)):f}" for line, left in lines if left}
 
 
-def _credit(invoice: Invoice, form: CreditForm) -> Invoice | None:
-    """Issue the credit note. None when it is refused; the form then says why."""
+def _credit(invoice: Invoice, form: CreditForm, total: Decimal) -> Invoice | None:
+    """Issue the credit note, if it comes to what was shown. None when it is refused; the form then says why."""
     now = timezone.now()
     try:
-        return credits.credit(
-            invoice=invoice,
-            amounts=form.amounts,
-            reason=form.cleaned_data["reason"],
-            on=timezone.localdate(now),
-            at=now,
-        )
+        with transaction.atomic():
+            note = credits.credit(
+                invoice=invoice,
+                amounts=form.amounts,
+                reason=form.cleaned_data["reason"],
+                on=timezone.localdate(now),
+                at=now,
+            )
+            if note.total != total:
+                raise _AnotherTotal
+    except _AnotherTotal:
+        form.add_error(None, _("The credit note comes to another total by now. Look at it again, then issue it."))
     except CannotCredit as error:
         form.add_error(None, str(error))
-        return None
+    else:
+        return note
+    return None
 
 
 @staff("invoicing.add_invoice")
@@ -109,13 +127,14 @@ def void(request: HttpRequest, pk: str) -> HttpResponse:
         )
         return redirect("staff_invoice", voided.replacement.pk)
     lines: list[Line] = []
+    taxed: Invoice | None = None
     total, given_back, problem = Decimal(0), Decimal(0), ""
     try:
         with transaction.atomic():
             now = timezone.now()
             voided = credits.void(invoice=invoice, reason="A preview.", on=timezone.localdate(now), at=now)
             lines = list(voided.replacement.lines.select_related("service").order_by("position"))
-            total, given_back = voided.replacement.total, voided.credit_note.total
+            taxed, total, given_back = voided.replacement, voided.replacement.total, voided.credit_note.total
             transaction.set_rollback(True)
     except (CannotCredit, CannotBill) as error:
         problem = retold(str(error))
@@ -124,6 +143,7 @@ def void(request: HttpRequest, pk: str) -> HttpResponse:
         "invoice": invoice,
         "form": form,
         "lines": lines,
+        "taxed": taxed,
         "total": total,
         "shown": f"{total:f}",
         "given_back": given_back,
@@ -131,10 +151,6 @@ def void(request: HttpRequest, pk: str) -> HttpResponse:
         "problem": problem,
     }
     return render(request, "staff/void.html", context)
-
-
-class _AnotherTotal(Exception):
-    """Takes back what was done."""
 
 
 def _void(invoice: Invoice, form: VoidForm) -> Voided | None:

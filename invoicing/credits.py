@@ -18,12 +18,13 @@ from catalog.in_force import choose, overrides_of
 from catalog.models import MetricSetting, Override, Service
 from catalog.money import round_amount, write
 from catalog.writing import Writing
-from invoicing import billed, drafts, issuing, required
+from invoicing import billed, drafts, issuing, required, taxes
 from invoicing.billable import Billable, Item, Unbilled
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.issuing import Document
 from invoicing.models import Difference, Invoice, Line
 from invoicing.prices import Catalog
+from invoicing.taxes import Tax
 from metering.decimals import EXACT, exact_sum
 from metering.language import in_digits
 from metering.periods import Period
@@ -42,16 +43,24 @@ class Voided:
 
 
 def left_of(invoice: Invoice) -> dict[UUID, Decimal]:
-    """Return what may still be given back, by line."""
+    """Return what may still be given back, before tax, by line."""
     return {line.pk: left for line, left in _lines(invoice)}
+
+
+def tax_with(invoice: Invoice, net: Decimal) -> Tax | None:
+    """Return the tax that is given back with so much of the lines of an invoice, as things are. None: it has none."""
+    if invoice.tax_percent is None:
+        return None
+    with transaction.atomic():
+        return taxes.credited([invoice.pk])[invoice.pk].give_back(net, invoice.currency)
 
 
 @transaction.atomic
 def credit(*, invoice: Invoice, amounts: Mapping[UUID, Decimal], reason: str, on: date, at: datetime) -> Invoice:
-    """Give back some of an invoice: an amount for each line, at most what is left of it. Returns the credit note.
+    """Give back some of an invoice: for each line an amount before tax, at most what is left of it, and their tax.
 
-    Usage stays billed: it is not for corrections of usage, which are credited by themselves. Raises
-    CannotCredit.
+    Returns the credit note. Usage stays billed: it is not for corrections of usage, which are credited by themselves.
+    Raises CannotCredit.
     """
     lines = _locked_lines(invoice, reason)
     known = {line.pk: left for line, left in lines}

@@ -143,7 +143,9 @@ def _of_invoice(message: Message, today: date) -> dict[str, Any] | None:
         currency=invoice.currency,
         issued_on=invoice.issued_on,
         due_on=invoice.due_on,
+        before_total=invoice.tax_rows,
         total=invoice.total,
+        tax_note=invoice.tax_note,
         left=invoice.left,  # type: ignore[attr-defined]
         lines=[(line.title, line.detail, line.amount) for line in shown[:MOST_LINES]],
         today=today,

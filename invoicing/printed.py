@@ -69,11 +69,13 @@ def contents(invoice: Invoice, proofs: Sequence[Proof], is_known: Callable[[str]
             "page": _("Page %(page)s of %(pages)s") % {"page": "{page}", "pages": "{pages}"},
         },
         "lines": [_line(invoice, proof) for proof in proofs],
+        "before_total": [(name, write(amount, invoice.currency)) for name, amount in invoice.tax_rows],
         "total": {
             "name": _("Given back") if invoice.is_credit_note else _("Total"),
             "amount": write(invoice.total, invoice.currency),
         },
         "notes": [
+            *([invoice.tax_note.splitlines()] if invoice.tax_note else []),
             *([seller["note"].splitlines()] if seller.get("note") else []),
             [_("Of the two days of a period, the first is part of it and the last is not.")],
         ],

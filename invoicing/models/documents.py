@@ -203,7 +203,7 @@ class Invoice(models.Model):
 
     @property
     def tax_rows(self) -> list[tuple[str, Decimal]]:
-        """What stands above its total, each with its name: the sum before tax, and the tax. None where it is not taxed."""
+        """What stands above its total, each with its name: the sum before tax, and the tax. Nothing if not taxed."""
         return [(str(_("Sum before tax")), self.net), (self.tax_title, self.tax)] if self.tax_title else []
 
     @property
