@@ -181,8 +181,8 @@ def test_the_days_of_a_quarter_stand_on_one_page_and_each_leads_to_its_readings(
     shown = page(client, sara, address("portal_period", invoice, 31))
     assert "<h1>31 January 2026</h1>" in shown
     assert shown.count('data-label="Value"') == 2
-    assert "30 January 2026</a>" in shown
-    assert "1 February 2026</a>" in shown
+    assert "Before: 30 January 2026" in shown
+    assert "After: 1 February 2026" in shown
 
 
 def test_more_periods_come_on_further_pages(client, sara, service):
