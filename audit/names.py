@@ -64,10 +64,13 @@ _CALLED: dict[str, Callable[[Any], str]] = {
     "catalog_bracketprice": lambda row: f"{row.currency}, {row.start.normalize():f}",
     "catalog_overageprice": lambda row: str(row.currency),
 }
+#: What is named by a text.
+_NAMED_BY_TEXT = {"catalog_taxrate": ("note",)}
 #: The page of a row, and what its address is made of.
 _PAGES = {
     "catalog_service": ("staff_service", "public_id"),
     "catalog_client": ("staff_client", "pk"),
+    "catalog_taxrate": ("admin:catalog_taxrate_change", "pk"),
     "catalog_product": ("staff_product", "pk"),
     "catalog_metricsetting": ("staff_pricing", "product_id", "metric_id"),
     "catalog_pricingversion": ("staff_pricing", "setting.product_id", "setting.metric_id"),
@@ -132,7 +135,10 @@ class Names:
         if model is None or not _has_a_name(model):
             return []
         # Of what is long, encrypted or secret nothing is needed for a name.
-        long = [field.name for field in model._meta.concrete_fields if isinstance(field, _LONG)]
+        needed = _NAMED_BY_TEXT.get(table, ())
+        long = [
+            each.name for each in model._meta.concrete_fields if isinstance(each, _LONG) and each.name not in needed
+        ]
         return list(model._default_manager.select_related(*_JOINED.get(table, ())).defer(*long).filter(pk__in=keys))
 
     def of(self, reference: str) -> str:

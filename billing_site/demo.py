@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -20,7 +21,7 @@ from django.utils.text import slugify
 from psycopg import sql
 
 from catalog.metric_billing import add_version, switch
-from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Role, Service, User
+from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Role, Service, TaxRate, User
 from catalog.pricing import Bracket, Notation, Pricing, Scheme
 from catalog.sheet import Sheet
 from catalog.terms import Cycle, term
@@ -48,6 +49,16 @@ CLIENTS = {
     "Studio Brandt": ("EUR", "Torstraße 20\n10119 Berlin\nGermany", ""),
     "Harbour Analytics": ("USD", "12 Wharf Street\nPortland, ME 04101\nUSA", ""),
     "Kestrel Press": ("GBP", "3 Quay Lane\nBristol BS1 4QA\nUnited Kingdom", ""),
+}
+#: Who pays tax, at the rate and with the tax number that are there, as of a provider in Germany: name, percent and
+#: statement of a rate. All others pay their prices.
+VAT = ("VAT", "19", "")
+REVERSE_CHARGE = ("VAT", "0", "Reverse charge")
+TAXED = {
+    "Studio Brandt": (VAT, ""),
+    "Bergmann Logistik GmbH": (VAT, ""),
+    "Maison Laurent": (REVERSE_CHARGE, "FR00000000000"),
+    "Cooperativa Olivar del Sur": (REVERSE_CHARGE, "ESF00000000"),
 }
 DATABASES = [
     Database("lindqvist_shop", "Lindqvist & Moe", tables=12, rows=4_000),
@@ -104,13 +115,25 @@ def make_clients(people: People) -> dict[str, Client]:
     """Make the clients; the client login belongs to the first."""
     clients = {
         name: Client.objects.get_or_create(
-            name=name, defaults={"currency": currency, "address": address, "email": email}
+            name=name, defaults={"currency": currency, "address": address, "email": email, **taxed(name)}
         )[0]
         for name, (currency, address, email) in CLIENTS.items()
     }
     owner = {"role": Role.OWNER}
     ClientUser.objects.get_or_create(client=next(iter(clients.values())), user=people.client, defaults=owner)
     return clients
+
+
+def taxed(name: str) -> dict[str, Any]:
+    """How a new client is taxed, as defaults of its row. The rate is made with the first client that has it."""
+    if name not in TAXED:
+        return {}
+    (tax, percent, note), number = TAXED[name]
+
+    def rate() -> TaxRate:
+        return TaxRate.objects.get_or_create(name=tax, percent=Decimal(percent), note=note)[0]
+
+    return {"tax_rate": rate, "tax_number": number}
 
 
 def make_servers() -> tuple[Server, Server]:

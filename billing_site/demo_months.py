@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from audit.actors import working
-from billing_site.demo import People
+from billing_site.demo import People, taxed
 from billing_site.demo_plans import (
     AGREED,
     AGREED_SINCE,
@@ -226,7 +226,8 @@ def _share(at: datetime) -> float:
 def _clients() -> dict[str, Client]:
     return {
         name: Client.objects.get_or_create(
-            name=name, defaults={"currency": currency, "language": language, "email": email, "address": address}
+            name=name,
+            defaults={"currency": currency, "language": language, "email": email, "address": address, **taxed(name)},
         )[0]
         for name, (currency, language, email, address) in CLIENTS.items()
     }

@@ -51,6 +51,7 @@ _MORE: dict[str, dict[str, str]] = {
         "metering.correction": "add",
         "metering.upload": "add",
         "catalog.client": "add change",
+        "catalog.taxrate": "add change",
         "catalog.service": "add change",
         "invoicing.run": "add",
         "invoicing.invoice": "add",
@@ -64,6 +65,7 @@ _MORE: dict[str, dict[str, str]] = {
     PRICING: {
         "catalog.product": "add change",
         "catalog.productprice": "add change delete",
+        "catalog.taxrate": "add change",
         "catalog.metricsetting": "add change",
         "catalog.pricingversion": "add change delete",
         "catalog.override": "add change delete",

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,14 +15,16 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from catalog import missing_prices
 from catalog.client_forms import ClientForm, refuse_without_price
 from catalog.forms import NumberField
-from catalog.models import OVER, Client, ClientUser, Product, ProductPrice, Service, User
+from catalog.models import OVER, Client, ClientUser, Product, ProductPrice, Service, TaxRate, User
 from catalog.naming import services_called
 from catalog.terms import Cycle, term
+from catalog.wording import percent
+from metering.decimals import plain
 from metering.providers import base
 from metering.records import Capped, RawRecords, Records
 
@@ -112,6 +114,66 @@ class ClientAdmin(RawRecords):
     def view_on_site(self, client: Client) -> str:
         """All that it has."""
         return reverse("staff_client", args=[client.pk])
+
+
+class TaxRateForm(forms.ModelForm[TaxRate]):
+    """Reads the percent as strictly as prices are read."""
+
+    percent = NumberField(
+        places=3, digits=3, missing=gettext_lazy("Enter a percent, such as 19"), label=gettext_lazy("Percent")
+    )
+
+    class Meta:
+        model = TaxRate
+        fields = ("name", "percent", "note")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "percent" in self.fields:  # whoever may only look gets no fields
+            self.fields["percent"].help_text = TaxRate._meta.get_field("percent").help_text
+            self.fields["percent"].widget.attrs["class"] = "vIntegerField"
+            if self.instance.pk:
+                self.initial["percent"] = plain(self.instance.percent)
+
+
+@admin.register(TaxRate)
+class TaxRateAdmin(Capped):
+    form = TaxRateForm
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": ("name", "percent", "note"),
+                "description": gettext_lazy(
+                    "A change holds for what is issued from now on, to all clients that have this rate. Documents that "
+                    "were issued stay as they are, and a credit note is taxed as its invoice was."
+                ),
+            },
+        ),
+    )
+    list_display = ("name", "written", "note")
+
+    @admin.display(description=gettext_lazy("percent"))
+    def written(self, rate: TaxRate) -> str:
+        return percent(rate.percent)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Of clients that have a rate it says how many, not which: there may be thousands."""
+        had = Client.objects.filter(tax_rate__in=[each.pk for each in objs]).order_by()
+        counts = dict(had.values_list("tax_rate").annotate(Count("pk")))
+        if not counts:
+            return super().get_deleted_objects(objs, request)
+        return [], {}, set(), [_clients_with(each, counts[each.pk]) for each in objs if each.pk in counts]
+
+
+def _clients_with(rate: TaxRate, count: int) -> str:
+    """What keeps a rate from being deleted, to stand in a list."""
+    words = ngettext(
+        "%(count)s client with %(rate)s: give it another rate first",
+        "%(count)s clients with %(rate)s: give them another rate first",
+        count,
+    )
+    return words % {"rate": rate, "count": count}
 
 
 class ProductForm(forms.ModelForm[Product]):

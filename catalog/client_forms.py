@@ -5,6 +5,8 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.db.models import Count
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -14,18 +16,22 @@ from catalog.languages import languages
 from catalog.missing_prices import Missing
 from catalog.models import Client
 
+#: What the tax rate of a client does.
+ADDED = _("Added to the sum of its invoices from now on; those that were issued stay as they are.")
+
 
 class ClientForm(forms.ModelForm[Client]):
     """Lets a client be billed in another currency only once all that it has is priced in it."""
 
     class Meta:
         model = Client
-        fields = ("name", "email", "address", "tax_number", "currency", "language")
+        fields = ("name", "email", "address", "tax_number", "tax_rate", "currency", "language")
         labels = {  # noqa: RUF012
             "name": _("Name"),
             "email": _("Email address"),
             "address": _("Address"),
             "tax_number": _("Tax number"),
+            "tax_rate": _("Tax"),
             "currency": _("Currency"),
             "language": _("Language"),
         }
@@ -47,14 +53,28 @@ class ClientForm(forms.ModelForm[Client]):
         super().__init__(*args, **kwargs)
         if "language" in self.fields:  # in Django's admin, whoever may only look gets no fields
             self.fields["language"].choices = [("", _("the site's")), *languages()]  # type: ignore[attr-defined]
+        if "tax_rate" in self.fields:
+            self.fields["tax_rate"].empty_label = _("none: prices are what it pays")  # type: ignore[attr-defined]
+            self.fields["tax_rate"].help_text = format_html(
+                '{} <a href="{}">{}</a>', ADDED, reverse("admin:catalog_taxrate_changelist"), _("Tax rates")
+            )
         if self.instance._state.adding:
             self.initial.setdefault("currency", settings.DEFAULT_CURRENCY)
+            if not self.is_bound:
+                self.initial.setdefault("tax_rate", _most_common_rate())
 
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"]).upper()
         if self.instance.pk and currency != self.initial.get("currency"):
             refuse_without_price(missing_prices.of_currency(self.instance, currency, timezone.localdate()))
         return currency
+
+
+def _most_common_rate() -> int | None:
+    """The tax rate that most clients who have one have."""
+    taxed = Client.objects.filter(tax_rate__isnull=False).order_by()
+    by_number = taxed.values("tax_rate").annotate(clients=Count("pk")).order_by("-clients", "tax_rate")
+    return by_number.values_list("tax_rate", flat=True).first()
 
 
 def refuse_without_price(missing: Iterable[Missing]) -> None:

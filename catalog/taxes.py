@@ -39,5 +39,9 @@ class TaxRate(models.Model):
 
     def __str__(self) -> str:
         """Such as `VAT 19%`, or `VAT 0% (Reverse charge)`."""
-        said = f"{self.name} {percent(self.percent)}"
-        return f"{said} ({self.note.splitlines()[0]})" if self.note else said
+        return f"{self.title} ({self.note.splitlines()[0]})" if self.note else self.title
+
+    @property
+    def title(self) -> str:
+        """Such as `VAT 19%`, as invoices state it."""
+        return f"{self.name} {percent(self.percent)}"

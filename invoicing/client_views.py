@@ -85,7 +85,7 @@ def _currencies() -> list[str]:
 @staff("catalog.view_client")
 def client(request: HttpRequest, pk: int) -> HttpResponse:
     """Who is this, what do they have, and what do they owe?"""
-    one = get_object_or_404(Client, pk=pk)
+    one = get_object_or_404(Client.objects.select_related("tax_rate"), pk=pk)
     may = request.user.has_perm
     context: dict[str, Any] = {"section": "clients", "client": one, "today": timezone.localdate()}
     if may("catalog.view_service"):

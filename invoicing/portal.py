@@ -24,15 +24,16 @@ ON_HOME, PAGE = 25, 50
 MOST_ALERTS = 5
 #: Services that run come before those that are over.
 ORDER = ("status", "name", "pk")
+RELATED = ("client__tax_rate", "product", "tenant__server")
 
 
 def _own_services(request: HttpRequest) -> list[Service]:
-    own = Service.objects.of_clients(clients_of(request)).select_related("client", "product", "tenant__server")
+    own = Service.objects.of_clients(clients_of(request)).select_related(*RELATED)
     return list(own.order_by(*ORDER))
 
 
 def _own_service(request: HttpRequest, public_id: UUID) -> Service:
-    own = Service.objects.of_clients(clients_of(request)).select_related("client", "product", "tenant__server")
+    own = Service.objects.of_clients(clients_of(request)).select_related(*RELATED)
     return get_object_or_404(own, public_id=public_id)
 
 

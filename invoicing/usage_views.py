@@ -89,7 +89,7 @@ def _own(request: HttpRequest) -> QuerySet[Service]:
 
 
 def _service(among: QuerySet[Service], public_id: UUID) -> Service:
-    return get_object_or_404(among.select_related("client", "product", "tenant__server"), public_id=public_id)
+    return get_object_or_404(among.select_related("client__tax_rate", "product", "tenant__server"), public_id=public_id)
 
 
 def _metrics(area: str, service: Service) -> list[Statistics]:

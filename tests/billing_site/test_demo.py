@@ -66,6 +66,8 @@ def the_client_has_a_year_to_look_back_on_and_a_forecast():
     assert Decimal(0) < found.expected.low < found.expected.expected < found.expected.high < 150
     assert list(verification.verify()) == []
     assert len({line.statement_id for line in Line.objects.filter(service=service)}) > 3  # prices changed meanwhile
+    percents = Invoice.objects.order_by("tax_percent").values_list("tax_percent", flat=True)
+    assert set(percents) == {None, Decimal(0), Decimal(19)}
     assert {"de", "fr", "es"} <= set(Client.objects.values_list("language", flat=True))
     assert set(Service.objects.values_list("status", flat=True)) == {"active", "suspended", "terminated"}
 
