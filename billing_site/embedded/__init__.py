@@ -41,7 +41,8 @@ def socket_directory(data: Path) -> str:
                 made.touch()
     except Exception as error:
         raise ImproperlyConfigured(
-            f"The embedded PostgreSQL in {data} cannot be started: {str(error) or repr(error)}. Its log is {data / 'log'}. "
+            f"The embedded PostgreSQL in {data} cannot be started: {str(error) or repr(error)}. "
+            f"Its log is {data / 'log'}. "
             "Set VAR_DIR to a directory that it may use, or DATABASE_URL to a server of your own."
         ) from error
     return socket
