@@ -37,8 +37,10 @@ SITE_ADDRESS = env.str("SITE_ADDRESS", default=f"http://localhost:{env.str('PORT
 SELLER_NAME = env.str("SELLER_NAME", default=SITE_NAME)
 SELLER_ADDRESS = env.str("SELLER_ADDRESS", default="")
 SELLER_TAX_NUMBER = env.str("SELLER_TAX_NUMBER", default="")
-#: A statement that every invoice must carry, such as "Reverse charge". No tax is computed.
+#: A statement that every invoice must carry. What is said of a tax stands on its rate.
 SELLER_NOTE = env.str("SELLER_NOTE", default="")
+#: How invoices are paid, such as a bank account, in lines.
+SELLER_PAYMENT = env.str("SELLER_PAYMENT", default="")
 #: What nothing is invoiced without, of invoicing.required.FIELDS.
 REQUIRED_ON_INVOICES = env.list("REQUIRED_ON_INVOICES", default=[])
 #: A folder of fonts for PDFs, beside the site's own.

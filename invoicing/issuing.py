@@ -246,6 +246,7 @@ def _seller() -> dict[str, str]:
         "address": settings.SELLER_ADDRESS,
         "tax_number": settings.SELLER_TAX_NUMBER,
         "note": settings.SELLER_NOTE,
+        "payment": settings.SELLER_PAYMENT,
     }
 
 

@@ -81,6 +81,7 @@ def _facts(kind: Message.Kind, at: datetime) -> dict[str, Any]:
         before_total=[],
         total=Decimal("76.33"),
         tax_note="",
+        how_to_pay=settings.SELLER_PAYMENT.splitlines(),
         left=Decimal("75.93") if kind != Message.Kind.ISSUED else Decimal("76.33"),
         lines=_LINES,
         today=today,

@@ -146,6 +146,7 @@ def _of_invoice(message: Message, today: date) -> dict[str, Any] | None:
         before_total=invoice.tax_rows,
         total=invoice.total,
         tax_note=invoice.tax_note,
+        how_to_pay=invoice.how_to_pay,
         left=invoice.left,  # type: ignore[attr-defined]
         lines=[(line.title, line.detail, line.amount) for line in shown[:MOST_LINES]],
         today=today,

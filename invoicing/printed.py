@@ -75,6 +75,7 @@ def contents(invoice: Invoice, proofs: Sequence[Proof], is_known: Callable[[str]
             "amount": write(invoice.total, invoice.currency),
         },
         "notes": [
+            *([[_("How to pay"), *invoice.how_to_pay]] if invoice.how_to_pay else []),
             *([invoice.tax_note.splitlines()] if invoice.tax_note else []),
             *([seller["note"].splitlines()] if seller.get("note") else []),
             [_("Of the two days of a period, the first is part of it and the last is not.")],

@@ -207,5 +207,13 @@ class Invoice(models.Model):
         return [(str(_("Sum before tax")), self.net), (self.tax_title, self.tax)] if self.tax_title else []
 
     @property
+    def how_to_pay(self) -> list[str]:
+        """What its seller said of it when it was issued, in lines, with what to name; nothing where none is to pay."""
+        said = self.seller.get("payment", "").splitlines()
+        if not said or self.is_credit_note or not self.total:
+            return []
+        return [*said, str(_("Reference: %(number)s") % {"number": self.number})]
+
+    @property
     def is_credit_note(self) -> bool:
         return self.kind == self.Kind.CREDIT_NOTE

@@ -311,6 +311,7 @@ def main() -> None:
     settings = {"DEBUG": "0", "SECURE_SSL_REDIRECT": "0", "SECURE_COOKIES": "0", "SECURE_HSTS_SECONDS": "0"}
     settings |= {"STAFF_MFA": "0", "DEMO_PASSWORD": PASSWORD, "VAR_DIR": str(SITE)}
     settings |= {"SITE_NAME": "Northquay Hosting", "SELLER_ADDRESS": "14 Wharf Street\nPortland, ME 04101"}
+    settings |= {"SELLER_PAYMENT": "By transfer to Wharf Bank, Portland, account 004 512 7781"}
     command = [sys.executable, "manage.py", "run", "--demo", "--port", port]
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}) as site, chromium() as browser:
         try:
