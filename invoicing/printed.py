@@ -66,6 +66,7 @@ def contents(invoice: Invoice, proofs: Sequence[Proof], is_known: Callable[[str]
             "quantity": _("Quantity"),
             "price": _("Unit price"),
             "amount": _("Amount"),
+            "payment": _("How to pay"),
             "page": _("Page %(page)s of %(pages)s") % {"page": "{page}", "pages": "{pages}"},
         },
         "lines": [_line(invoice, proof) for proof in proofs],
@@ -74,8 +75,8 @@ def contents(invoice: Invoice, proofs: Sequence[Proof], is_known: Callable[[str]
             "name": _("Given back") if invoice.is_credit_note else _("Total"),
             "amount": write(invoice.total, invoice.currency),
         },
+        "payment": invoice.how_to_pay,
         "notes": [
-            *([[_("How to pay"), *invoice.how_to_pay]] if invoice.how_to_pay else []),
             *([invoice.tax_note.splitlines()] if invoice.tax_note else []),
             *([seller["note"].splitlines()] if seller.get("note") else []),
             [_("Of the two days of a period, the first is part of it and the last is not.")],
