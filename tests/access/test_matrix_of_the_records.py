@@ -3,7 +3,7 @@
 import pytest
 from django.contrib import admin
 from django.test import Client, override_settings
-from django.urls import reverse
+from django.urls import get_resolver, reverse
 
 from tests.access.test_matrix import KINDS
 from tests.access.world import world
@@ -12,6 +12,7 @@ pytestmark = pytest.mark.django_db
 
 
 def pages():
+    assert get_resolver().url_patterns  # what has no address is taken away when they are loaded
     for model in list(admin.site._registry):
         label = f"{model._meta.app_label}_{model._meta.model_name}"
         yield model, "view", reverse(f"admin:{label}_changelist")
