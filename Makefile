@@ -18,8 +18,13 @@ help:
 
 setup: .venv/ready ## make .venv from the lock
 
+# As in production, but without TLS and second steps of signing in.
+run: export SECURE_SSL_REDIRECT = 0
+run: export SECURE_COOKIES = 0
+run: export SECURE_HSTS_SECONDS = 0
+run: export STAFF_MFA = 0
 run: setup ## the site with a filled demo, its worker and its own database
-	DEBUG=1 $(BIN)/python manage.py run --demo
+	$(BIN)/python manage.py run --demo
 
 test: setup ## all tests
 	$(BIN)/pytest
