@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from catalog.models import Client, Product, Service, User
+from catalog.models import Client, Product, Service, TaxRate, User
 from metering import paging
 from metering.models import Metric, Server, Tenant
 from metering.paging import CappedPaginator, capped
@@ -30,7 +30,7 @@ LISTS = [
     "admin:metering_collection_changelist",
 ]
 #: Records that there are a handful of.
-SHORT = {Product, Server, Metric, Group}
+SHORT = {Product, TaxRate, Server, Metric, Group}
 
 
 @pytest.fixture
