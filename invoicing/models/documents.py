@@ -208,7 +208,7 @@ class Invoice(models.Model):
 
     @property
     def how_to_pay(self) -> list[str]:
-        """What its seller said of it when it was issued, in lines, with what to name; nothing where none is to pay."""
+        """How its seller wanted it paid when it was issued, in lines, with its number; nothing where none is to pay."""
         said = self.seller.get("payment", "").splitlines()
         if not said or self.is_credit_note or not self.total:
             return []
