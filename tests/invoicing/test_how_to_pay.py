@@ -7,12 +7,12 @@ import pytest
 from django.urls import reverse
 
 from catalog.models import Client
-from invoicing import credits, mails, payments, pdf
+from invoicing import credits, payments
 from invoicing.billing import create_invoices
-from invoicing.models import Invoice, Message
+from invoicing.models import Invoice
 from tests.builders import a_service, at, panel, says
-from tests.invoicing.pages import see, words
-from tests.invoicing.pdf_text import text
+from tests.invoicing.pages import see
+from tests.invoicing.reading import mailed, printed
 from tests.people import client_user
 
 pytestmark = pytest.mark.django_db
@@ -37,18 +37,8 @@ def seen(browser, document):
     return see(browser, "portal_invoice", document.pk)
 
 
-def printed(document):
-    return text(pdf.of_invoice(Invoice.objects.select_related("credits").get(pk=document.pk)))
-
-
-def mailed(document):
-    mail = mails.write(Message.objects.get(invoice=document, kind="issued"), at=AT)
-    assert mail is not None
-    return " ".join(mail.text.split()), words(type("Page", (), {"content": mail.html.encode()}))
-
-
 def test_the_page_the_pdf_and_the_mail_name_the_account_and_the_reference(client, invoice):
-    for said in (seen(client, invoice), printed(invoice), *mailed(invoice)):
+    for said in (seen(client, invoice), printed(invoice), *mailed(invoice, AT)):
         assert "How to pay" in said
         assert "IBAN DE02 1203 0000 0000 2020 51" in said
         assert f"Reference: {invoice.number}" in said
@@ -63,7 +53,7 @@ def test_another_account_is_for_what_is_issued_from_then_on(client, invoice, set
 def test_who_has_paid_is_not_told_how_to(client, invoice):
     payments.record(invoice=invoice, amount=invoice.total, received_on=date(2026, 11, 4), by=None, at=AT)
     assert "How to pay" not in seen(client, invoice)
-    assert not any("How to pay" in said for said in mailed(invoice))
+    assert not any("How to pay" in said for said in mailed(invoice, AT))
 
 
 def test_a_credit_note_is_not_paid(client, invoice):
@@ -74,7 +64,7 @@ def test_a_credit_note_is_not_paid(client, invoice):
         on=date(2026, 11, 5),
         at=AT,
     )
-    assert not any("How to pay" in said for said in (seen(client, note), printed(note), *mailed(note)))
+    assert not any("How to pay" in said for said in (seen(client, note), printed(note), *mailed(note, AT)))
 
 
 def test_without_a_word_of_the_seller_nothing_is_said(client, settings, time_machine):
@@ -84,7 +74,7 @@ def test_without_a_word_of_the_seller_nothing_is_said(client, settings, time_mac
     with panel(says()):
         create_invoices(on=date(2026, 11, 1), at=at("2026-11-01 07:00"))
     invoice = Invoice.objects.get()
-    assert not any("How to pay" in said for said in (seen(client, invoice), printed(invoice), *mailed(invoice)))
+    assert not any("How to pay" in said for said in (seen(client, invoice), printed(invoice), *mailed(invoice, AT)))
 
 
 def test_what_a_seller_writes_is_no_html(client, settings, invoice):

@@ -8,12 +8,12 @@ from django.urls import reverse
 from django.utils.translation import trans_real
 
 from catalog.models import Client, ProductPrice, TaxRate
-from invoicing import credits, mails, pdf
+from invoicing import credits, pdf
 from invoicing.billing import create_invoices
-from invoicing.models import Invoice, Message
+from invoicing.models import Invoice
 from tests.builders import a_client, a_product, a_service, a_staff_user, at, panel, says
-from tests.invoicing.pages import post, see, words
-from tests.invoicing.pdf_text import text
+from tests.invoicing.pages import post, see
+from tests.invoicing.reading import mailed, printed
 from tests.people import api_key, bearer, client_user
 
 pytestmark = pytest.mark.django_db
@@ -60,17 +60,6 @@ def in_portal(browser, invoice):
     return see(browser, "portal_invoice", invoice.pk)
 
 
-def printed(invoice):
-    return text(pdf.of_invoice(Invoice.objects.select_related("credits").get(pk=invoice.pk)))
-
-
-def mailed(invoice):
-    """The text of the mail about a document, and what its HTML says."""
-    mail = mails.write(Message.objects.get(invoice=invoice, kind="issued"), at=AT)
-    assert mail is not None
-    return " ".join(mail.text.split()), words(type("Page", (), {"content": mail.html.encode()}))
-
-
 def answered(browser, invoice):
     key = api_key(invoice.client, name=invoice.number)
     return browser.get(reverse("api:read_invoice", args=[invoice.pk]), headers=bearer(key)).json()
@@ -114,7 +103,7 @@ def test_a_rate_of_nothing_is_said_with_what_the_law_wants(ines):
 
 def test_a_document_that_is_not_taxed_says_nothing_of_tax(ines):
     invoice = an_invoice(None)
-    for said in (shown(ines, invoice), printed(invoice), *mailed(invoice)):
+    for said in (shown(ines, invoice), printed(invoice), *mailed(invoice, AT)):
         assert "before tax" not in said
         assert "VAT" not in said
         assert "Total" in said
@@ -156,7 +145,7 @@ def test_the_pdf_is_written_as_its_language_writes_a_percent(monkeypatch):
     invoice = an_invoice("8.1", currency="EUR", language="de")
     expected = "Summe vor Steuer 24,00\N{NO-BREAK SPACE}€ VAT 8,1\N{NO-BREAK SPACE}% 1,94\N{NO-BREAK SPACE}€"
     assert " ".join(expected.split()) in printed(invoice)
-    for said in mailed(invoice):
+    for said in mailed(invoice, AT):
         assert "Summe vor Steuer" in said
         assert "8,1\N{NO-BREAK SPACE}%" in said or "8,1 %" in said
 
@@ -166,7 +155,7 @@ def test_the_pdf_is_written_as_its_language_writes_a_percent(monkeypatch):
 
 def test_the_mail_asks_for_the_sum_with_tax_and_lists_how_it_comes_about():
     invoice = an_invoice(note=REVERSE)
-    said, page = mailed(invoice)
+    said, page = mailed(invoice, AT)
     assert "comes to $28.56 and is due on" in said
     note = "Reverse charge: the recipient owes the tax."
     assert f"Sum before tax: $24.00 VAT 19%: $4.56 {note} Total: $28.56" in said
@@ -174,7 +163,7 @@ def test_the_mail_asks_for_the_sum_with_tax_and_lists_how_it_comes_about():
 
 
 def test_the_mail_of_a_credit_note_gives_back_the_tax():
-    said, page = mailed(given_back(an_invoice()))
+    said, page = mailed(given_back(an_invoice()), AT)
     assert "gives back $11.90 of invoice 2026-00001" in said
     assert "Sum before tax: $10.00 VAT 19%: $1.90 Given back: $11.90" in said
     assert "Sum before tax $10.00 VAT 19% $1.90 Given back $11.90" in page
