@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from django import template
@@ -28,6 +29,7 @@ def _if_any(write: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
     """Draw an icon of the sprite; the word beside it carries the meaning."""
     return format_html(
