@@ -9,7 +9,7 @@ from ninja import Field, Schema
 
 from catalog.models import MetricSetting, Service
 from catalog.money import round_amount
-from invoicing.models import Line
+from invoicing.models import Invoice, Line
 from metering.decimals import plain
 from metering.models import Usage
 from metering.units import Unit
@@ -156,7 +156,7 @@ def of_usage(usage: Usage, unit: Unit) -> dict[str, Any]:
     return {"start": usage.start, "end": usage.end, "quantity": plain(unit.from_base(usage.value))}
 
 
-def of_invoice(invoice: Any) -> dict[str, Any]:
+def of_invoice(invoice: Invoice) -> dict[str, Any]:
     def money(value: Decimal) -> str:
         return f"{round_amount(value, invoice.currency):f}"
 

@@ -147,7 +147,7 @@ def _of_invoice(message: Message, today: date) -> dict[str, Any] | None:
         total=invoice.total,
         tax_note=invoice.tax_note,
         how_to_pay=invoice.how_to_pay,
-        left=invoice.left,  # type: ignore[attr-defined]
+        left=invoice.left,
         lines=[(line.title, line.detail, line.amount) for line in shown[:MOST_LINES]],
         today=today,
         step=message.step,
@@ -156,11 +156,11 @@ def _of_invoice(message: Message, today: date) -> dict[str, Any] | None:
     return {**facts, "more_lines": more}
 
 
-def _is_waited_for(invoice: Any, kind: str, today: date) -> bool:
+def _is_waited_for(invoice: Invoice, kind: str, today: date) -> bool:
     """Whether its reminder is still to the point."""
     if invoice.left <= 0:
         return False
-    return bool(invoice.due_on < today if kind == Message.Kind.OVERDUE else invoice.due_on >= today)
+    return invoice.due_on < today if kind == Message.Kind.OVERDUE else invoice.due_on >= today
 
 
 def _of_crossing(message: Message, crossing: Crossing) -> dict[str, Any] | None:

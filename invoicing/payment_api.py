@@ -108,7 +108,7 @@ def record_payment(request: HttpRequest, body: NewPayment, id: UUID = _ID) -> An
         )
     except CannotPay as error:
         return Status(409, {"error": str(error)})
-    shown: Any = Invoice.objects.with_state(timezone.localdate()).get(pk=invoice.pk)
+    shown = Invoice.objects.with_state(timezone.localdate()).get(pk=invoice.pk)
     return {
         "payment": payment.pk,
         "invoice": invoice.number,

@@ -1,7 +1,7 @@
 """Staff pages that write down what was paid of an invoice."""
 
 from decimal import Decimal
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -26,7 +26,7 @@ from metering.decimals import round_half_up
 def record(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Write down a payment, or money that was given back of one that was too much."""
     invoices = Invoice.objects.exclude(kind=Invoice.Kind.CREDIT_NOTE).select_related("client")
-    invoice: Any = get_object_or_404(invoices.with_state(timezone.localdate()), pk=pk)
+    invoice = get_object_or_404(invoices.with_state(timezone.localdate()), pk=pk)
     initial = {
         "amount": f"{round_half_up(abs(invoice.left), minor_units(invoice.currency)):f}" if invoice.left else "",
         "received_on": timezone.localdate().isoformat(),

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Case, F, Func, OuterRef, Q, Subquery, Sum, Value, When
+from django.db.models import F, Func, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
@@ -73,33 +73,18 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         return named.annotate(voided_because=because).order_by("entry")
 
     def with_credited(self) -> InvoiceQuerySet:
-        """Annotate `credited`, how much the credit notes that refer to it give back, and `creditable`, the rest of it.
-
-        Fetches what it credits, too.
+        """Annotate `given_back`, the sum of the credit notes that refer to it, None if there are none: `credited` and
+        `creditable` are made of it. Fetches what it credits, too.
         """
         notes = Invoice.objects.filter(credits=OuterRef("pk")).order_by().values("credits")
-        credited = Coalesce(Subquery(notes.annotate(sum=Sum("total")).values("sum")), Decimal(0))
-        return self.select_related("credits").annotate(credited=credited, creditable=F("total") - F("credited"))
+        given_back = Subquery(notes.annotate(sum=Sum("total")).values("sum"))
+        return self.prefetch_related("credits").annotate(given_back=given_back)  # type: ignore[no-redef]
 
     def with_state(self, today: date) -> InvoiceQuerySet:
-        """Annotate what `with_credited` does, how much is `left` to pay, how much was `paid`, and the `state`."""
-        rows = self.with_credited().annotate(left=Coalesce(F("receivable__left"), Decimal(0)))
-        rows = rows.annotate(
-            paid=Case(When(kind="credit_note", then=Decimal(0)), default=F("total") - F("credited") - F("left"))
-        )
-        return rows.annotate(
-            state=Case(
-                When(kind="credit_note", then=Value("")),
-                When(left__lt=0, then=Value(State.OWED)),
-                When(left__gt=0, due_on__lt=today, then=Value(State.OVERDUE)),
-                When(left__gt=0, paid__gt=0, then=Value(State.PART_PAID)),
-                When(left__gt=0, then=Value(State.UNPAID)),
-                When(total=0, then=Value(State.NOTHING)),
-                When(credited__gte=F("total"), then=Value(State.CREDITED)),
-                default=Value(State.PAID),
-                output_field=models.CharField(),
-            )
-        )
+        """Annotate what `with_credited` does, how much is `left` to pay, and the day: `paid` and `state` are made of
+        them."""
+        left = Coalesce(F("receivable__left"), Decimal(0))
+        return self.with_credited().annotate(left=left, today=Value(today))  # type: ignore[no-redef]
 
     def in_state(self, state: str, today: date) -> InvoiceQuerySet:
         """Choose invoices that are `unpaid` or `overdue`, the longest first, or `paid`, or that are `credit_notes`.
@@ -166,6 +151,11 @@ class Invoice(models.Model):
     )
     digest = models.CharField(max_length=64, help_text=_("Of its content and of the document before it in the series."))
 
+    #: What only `with_credited` and `with_state` know.
+    given_back: Decimal | None
+    left: Decimal
+    today: date
+
     objects = InvoiceQuerySet.as_manager()
 
     class Meta:
@@ -217,3 +207,33 @@ class Invoice(models.Model):
     @property
     def is_credit_note(self) -> bool:
         return self.kind == self.Kind.CREDIT_NOTE
+
+    @property
+    def credited(self) -> Decimal:
+        """How much its credit notes give back. See `InvoiceQuerySet.with_credited`."""
+        return self.given_back or Decimal(0)
+
+    @property
+    def creditable(self) -> Decimal:
+        """How much can still be given back of it. See `InvoiceQuerySet.with_credited`."""
+        return EXACT.subtract(self.total, self.credited)
+
+    @property
+    def paid(self) -> Decimal:
+        """How much was paid of it. See `InvoiceQuerySet.with_state`."""
+        return Decimal(0) if self.is_credit_note else EXACT.subtract(self.creditable, self.left)
+
+    @property
+    def state(self) -> str:
+        """How it stands: one of `State`, nothing for a credit note. See `InvoiceQuerySet.with_state`."""
+        if self.is_credit_note:
+            return ""
+        if self.left < 0:
+            return State.OWED
+        if self.left > 0:
+            if self.due_on < self.today:
+                return State.OVERDUE
+            return State.PART_PAID if self.paid > 0 else State.UNPAID
+        if not self.total:
+            return State.NOTHING
+        return State.CREDITED if self.credited >= self.total else State.PAID
