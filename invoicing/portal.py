@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from catalog import price_list
 from catalog.access import client_user, clients_of
 from catalog.models import ProductPrice, Service, UsedOfLimit
-from invoicing import alerts, invoice_lists, overview, payments, proof, receivables, statistics, usage_charts
+from invoicing import alerts, invoice_lists, overview, payments, proof, receivables, related, statistics, usage_charts
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
@@ -136,8 +136,7 @@ def invoices(request: HttpRequest) -> HttpResponse:
 @client_user
 def invoice(request: HttpRequest, pk: str) -> HttpResponse:
     """Is this right?"""
-    clients, today = clients_of(request), timezone.localdate()
-    own = Invoice.objects.of_clients(clients)
+    own, today = Invoice.objects.of_clients(clients_of(request)), timezone.localdate()
     one = get_object_or_404(own.with_state(today), pk=pk)
     return render(
         request,
@@ -148,9 +147,6 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
             "days_overdue": (today - one.due_on).days,
             "payments": payments.of_invoice(one),
             "proofs": proof.of_invoice(one, own),
-            "credit_notes": own.filter(credits=one).order_by("entry"),
-            "credited_invoice": one.credits if one.credits and one.credits.client_id in clients else None,
-            "replacements": own.replacing(one),
-            "replaced": own.replaced_by(one),
+            "related": related.of_invoice(one, own),
         },
     )

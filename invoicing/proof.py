@@ -131,7 +131,7 @@ def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:
 
     `among` are the invoices that the viewer may see.
     """
-    proofs = of_lines(list(with_sources(invoice.lines.all())), among)
+    proofs = of_lines(list(with_sources(invoice.lines.order_by("position"))), among)
     last = [proof.periods[-1][0] for proof in proofs if proof.periods]
     readings = _readings(last, invoice.created_at)
     threads = questions.by_line(proof.line for proof in proofs)
@@ -147,8 +147,8 @@ def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:
 
 def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
     """Fetch what the proof of a line reads of others, except its invoice."""
-    related = ("service", "setting__metric", "override__setting__metric")
-    return lines.select_related(*related).prefetch_related("override__prices")
+    rows = lines.select_related("service", "setting__metric")
+    return rows.prefetch_related("override__setting__metric", "override__prices")
 
 
 def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:

@@ -16,7 +16,7 @@ from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import OVER, Client, Override, Product, ProductPrice, Service, UsedOfLimit, User
 from catalog.overrides import ONE_DAY, earliest_end
-from invoicing import payments, proof, review, searching, statistics, timelines, usage_invoicing
+from invoicing import payments, proof, related, review, searching, statistics, timelines, usage_invoicing
 from invoicing.invoice_lists import Chosen
 from invoicing.models import Decision, Deferral, DraftInvoice, Invoice, Parked
 from invoicing.panel import Panel
@@ -206,10 +206,7 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
             "days_overdue": (today - one.due_on).days,
             "payments": payments.of_invoice(one),
             "proofs": proof.of_invoice(one, Invoice.objects.all()),
-            "credit_notes": one.credit_notes.order_by("entry"),
-            "credited_invoice": one.credits,
-            "replacements": Invoice.objects.replacing(one),
-            "replaced": Invoice.objects.replaced_by(one),
+            "related": related.of_invoice(one, Invoice.objects.all()),
         },
     )
 
