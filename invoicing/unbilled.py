@@ -9,9 +9,11 @@ from collections.abc import Collection as Several
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.postgres.aggregates import ArrayAgg
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db import connection
+from django.db.models import Model
 
 from catalog.in_force import overrides_of
 from catalog.models import MetricSetting, Override
@@ -92,16 +94,15 @@ def _usage(
         setting.metric_id: setting.metric for cut in cuts for setting in settings.get(cut.service.product_id, ())
     }
     begins = {cut.tenant_id: cut.begins for cut in cuts}
-    rows = Usage.objects.filter(tenant_id__in=list(begins), start__lte=max(cut.until for cut in cuts))
-    totals = _without_billed(rows).filter(
-        metric_id__in=[pk for pk, metric in metrics.items() if metric.adds_up],
-        start__gte=min(begins.values()).replace(day=1),
-    )
     terms = [cut.term.start for cut in cuts if cut.term] + [start for starts in waited.values() for start in starts]
-    levels = rows.filter(
-        metric_id__in=[pk for pk, metric in metrics.items() if not metric.adds_up],
-        start__gte=min(terms, default=date.max),
-    )
+    asked = {
+        "tenants": list(begins),
+        "until": max(cut.until for cut in cuts),
+        "totals": [pk for pk, metric in metrics.items() if metric.adds_up],
+        "since": min(begins.values()).replace(day=1),
+        "levels": [pk for pk, metric in metrics.items() if not metric.adds_up],
+        "levels_since": min(terms, default=date.max),
+    }
 
     # A month that began before the service counts whole; a day before it does not.
     first_months = {tenant_id: first.replace(day=1) for tenant_id, first in begins.items()}
@@ -109,21 +110,33 @@ def _usage(
     for tenant_id, metric_id, item in rests:
         if metric_id in since and item.start >= since[metric_id][tenant_id]:
             grouped[tenant_id, metric_id].append(item)
-    columns = ("tenant_id", "metric_id", "start", "end", "value")
-    chosen = totals.values_list(*columns).union(levels.values_list(*columns), all=True).order_by("start")
-    # A cursor of the server keeps the rows of a run out of memory; for few services it costs more than the rows.
-    for tenant_id, metric_id, start, end, value in chosen.iterator(chunk_size=CHUNK) if len(cuts) > FEW else chosen:
+    for tenant_id, metric_id, start, end, value in _rows(_USAGE, asked, are_many=len(cuts) > FEW):
         if start >= since[metric_id][tenant_id] and (not taken or (tenant_id, metric_id, start) not in taken):
             grouped[tenant_id, metric_id].append(Item(start, end, start, value))
     return grouped
 
 
-def _without_billed(rows: QuerySet[Usage]) -> QuerySet[Usage]:
-    """Leave out the totals that are on an invoice. A level is billed by its term, not by its day."""
-    billed = BilledPeriod.objects.filter(
-        tenant_id=OuterRef("tenant_id"), metric_id=OuterRef("metric_id"), start=OuterRef("start")
+#: The totals that are on no invoice, and the levels: one of those is billed by its term, not by its day.
+_USAGE = """
+SELECT tenant_id, metric_id, start, "end", value FROM metering_usage u
+WHERE tenant_id = ANY(%(tenants)s) AND metric_id = ANY(%(totals)s) AND start BETWEEN %(since)s AND %(until)s
+    AND NOT EXISTS (
+        SELECT FROM invoicing_billedperiod b
+        WHERE b.tenant_id = u.tenant_id AND b.metric_id = u.metric_id AND b.start = u.start
     )
-    return rows.exclude(Exists(billed))
+UNION ALL
+SELECT tenant_id, metric_id, start, "end", value FROM metering_usage
+WHERE tenant_id = ANY(%(tenants)s) AND metric_id = ANY(%(levels)s) AND start BETWEEN %(levels_since)s AND %(until)s
+ORDER BY start
+"""
+
+
+def _rows(statement: str, asked: dict[str, Any], *, are_many: bool) -> Iterator[tuple[Any, ...]]:
+    """A cursor of the server keeps the rows of a run out of memory; for few services it costs more than the rows."""
+    with connection.chunked_cursor() if are_many else connection.cursor() as cursor:
+        cursor.execute(statement, asked)
+        while rows := cursor.fetchmany(CHUNK):
+            yield from rows
 
 
 def _rests(cuts: list[Cut]) -> Iterator[tuple[int, int, Item]]:

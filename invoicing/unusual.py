@@ -1,6 +1,7 @@
 """What is out of the ordinary about some services. Mostly nothing is, so one query asks for all of it."""
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from django.db import connection
@@ -19,6 +20,21 @@ def about(services: Collection[Any]) -> frozenset[type[Model]]:
 
     BilledPeriod stands for periods that were billed while they were open, OverageCharge for charges that wait.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _query(),
+            {
+                "services": [service.pk for service in services],
+                "tenants": [service.tenant_id for service in services if service.tenant_id],
+            },
+        )
+        found: tuple[bool, ...] = cursor.fetchone()
+    models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
+    return frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
+
+
+@cache
+def _query() -> str:
     about_services = "EXISTS (SELECT FROM {} WHERE service_id = ANY(%(services)s))"
     about_tenants = "EXISTS (SELECT FROM {} WHERE tenant_id = ANY(%(tenants)s) AND is_open)"
     parts = [sql.SQL(about_services).format(sql.Identifier(each._meta.db_table)) for each in _BY_SERVICE]
@@ -28,15 +44,4 @@ def about(services: Collection[Any]) -> frozenset[type[Model]]:
             sql.Identifier(OverageCharge._meta.db_table)
         )
     )
-    query = sql.SQL("SELECT {}").format(sql.SQL(", ").join(parts))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            query,
-            {
-                "services": [service.pk for service in services],
-                "tenants": [service.tenant_id for service in services if service.tenant_id],
-            },
-        )
-        found: tuple[bool, ...] = cursor.fetchone()
-    models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
-    return frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(parts)).as_string()
