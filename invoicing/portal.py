@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 
 from catalog import price_list
 from catalog.access import client_user, clients_of
-from catalog.models import ProductPrice, Service, UsedOfLimit
+from catalog.models import ProductPrice, Service
 from invoicing import alerts, invoice_lists, overview, payments, proof, receivables, related, statistics, usage_charts
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
@@ -25,6 +25,7 @@ MOST_ALERTS = 5
 #: Services that run come before those that are over.
 ORDER = ("status", "name", "pk")
 RELATED = ("client__tax_rate", "product", "tenant__server")
+OF_ONE = (*RELATED, "used_of_limit")
 
 
 def _own_services(request: HttpRequest) -> list[Service]:
@@ -33,7 +34,7 @@ def _own_services(request: HttpRequest) -> list[Service]:
 
 
 def _own_service(request: HttpRequest, public_id: UUID) -> Service:
-    own = Service.objects.of_clients(clients_of(request)).select_related(*RELATED)
+    own = Service.objects.of_clients(clients_of(request)).select_related(*OF_ONE)
     return get_object_or_404(own, public_id=public_id)
 
 
@@ -97,7 +98,7 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
             "service": one,
             "term": (term := one.current_term if one.is_billable else None),
             "day_of_term": (today - term.start).days + 1 if term and today in term else None,
-            "used_of_limit": UsedOfLimit.objects.filter(service=one).first(),
+            "used_of_limit": getattr(one, "used_of_limit", None),
             "metrics": [
                 (each, Panel(each, usage_charts.of_panel(each, local_day(now, each.zone)))) for each in metrics
             ],

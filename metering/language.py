@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
+from typing import Any
 
 from babel import Locale
 from babel.numbers import get_decimal_symbol, get_group_symbol
@@ -18,16 +19,20 @@ _OF_DATES = {"en": "en_GB"}
 
 def current() -> str:
     """Return the locale that is written in, such as `en`, `de` or `pt_BR`."""
-    from django.utils.translation import get_language
-
-    return _locale(get_language() or "en")
+    return _locale(_translation().get_language() or "en")
 
 
 def translated(text: str) -> str:
     """Return a text of ours in the current language; a name that staff gave comes back as it is."""
-    from django.utils.translation import gettext
+    return str(_translation().gettext(text))
 
-    return gettext(text)
+
+@cache
+def _translation() -> Any:
+    # Known once, since a page writes hundreds of numbers.
+    from django.utils import translation
+
+    return translation
 
 
 @cache

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
-from django.db.models import Case, F, OuterRef, Q, Subquery, When
-from django.db.models.functions import Greatest
+from django.db.models import F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Greatest
 
 from metering.models.tenants import Tenant
 
@@ -26,8 +26,7 @@ class LatestQuerySet(models.QuerySet["Latest"]):
             Tenant.objects.filter(pk=OuterRef("tenant_id")).values("server__collected_at")[:1],
             output_field=models.DateTimeField(),
         )
-        in_full = Case(When(seen_until__isnull=True, then=by_server), default=F("seen_until"))
-        newest = Greatest(in_full, F("checked_at"), F("read_at"))
+        newest = Greatest(Coalesce("seen_until", by_server), "checked_at", "read_at")
         return self.annotate(collected_at=newest)  # type: ignore[no-redef]
 
 
