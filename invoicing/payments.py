@@ -75,7 +75,7 @@ def take_back(*, payment: Payment, by: User | None, at: datetime) -> Payment:
 def of_invoice(invoice: Invoice) -> list[tuple[Payment, str]]:
     """Return the payments of an invoice, oldest first, each with what became of it: `taken back`, `takes back`, or
     nothing."""
-    rows = list(invoice.payments.select_related("by").order_by("pk"))
+    rows = list(invoice.payments.prefetch_related("by").order_by("pk"))
     gone = {row.key for row in rows if row.key.startswith(_TAKEN_BACK)}
     return [
         (row, "takes back" if row.key in gone else "taken back" if f"{_TAKEN_BACK}{row.pk}" in gone else "")
