@@ -117,8 +117,8 @@ def as_it_is(value: object) -> str:
 
 @register.simple_tag
 def table_rows(rows: Iterable[Sequence[str]]) -> SafeString:
-    """Write the rows of a table whose first column names the row and whose others are numbers. A page with many charts
-    has hundreds, which Django's own loops would take as long for as for all the rest."""
+    """Write the rows of a table whose first column names the row and whose others are numbers. A page has
+    hundreds of them, for which Django's own loops would take as long as for all the rest."""
     return mark_safe("".join(_row(*row) for row in rows))  # noqa: S308  # nosec B308, B703: each cell is escaped
 
 
