@@ -133,6 +133,18 @@ def ranges(pricing: Pricing, unit: Unit) -> list[str]:
     return [_range(pricing, lower, upper, unit) for lower, upper, _bracket in pricing.ranges]
 
 
+def price_rows(pricing: Pricing, unit: Unit, currency: str) -> list[tuple[str, str]]:
+    """The brackets as rows of a table: range, and the price of each unit or package in it."""
+    size = unit.write(pricing.package_size) if pricing.scheme is Scheme.PACKAGE else ""
+    rows = []
+    for text, bracket in zip(ranges(pricing, unit), pricing.brackets, strict=True):
+        price = write_price(bracket.unit_price, currency)
+        if size:
+            price = _("%(price)s per started %(size)s") % {"price": price, "size": size}
+        rows.append((text, _with_fee(price, bracket, currency)))
+    return rows
+
+
 def _range(pricing: Pricing, lower: Decimal, upper: Decimal | None, unit: Unit) -> str:
     first = unit.number(pricing.first(lower))
     if pricing.notation is Notation.ABOVE:
@@ -306,7 +318,10 @@ def _clause(pricing: Pricing, step: Step, unit: Unit, currency: str) -> str:
 
 
 def _price(bracket: Bracket, currency: str) -> str:
-    price = write_price(bracket.unit_price, currency)
+    return _with_fee(write_price(bracket.unit_price, currency), bracket, currency)
+
+
+def _with_fee(price: str, bracket: Bracket, currency: str) -> str:
     if not bracket.flat_fee:
         return price
     return _("%(price)s plus %(fee)s") % {"price": price, "fee": write_price(bracket.flat_fee, currency)}

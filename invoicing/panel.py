@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
-from catalog.wording import AGGREGATIONS, charge_rows, charge_sentence, price_sentence, ranges
+from catalog.wording import AGGREGATIONS, charge_rows, charge_sentence, price_rows, price_sentence
 from invoicing import meter
 from invoicing.chart import Chart
 from invoicing.meter import Meter
@@ -51,16 +51,10 @@ class Panel:
         return price_sentence(one.pricing, one.unit, one.currency) if one.pricing else ""
 
     @property
-    def price_table(self) -> list[tuple[str, Decimal, Decimal]]:
-        """The brackets as (range in words, unit price, flat fee)."""
+    def price_rows(self) -> list[tuple[str, str]]:
+        """The brackets as rows of a table."""
         one = self.figures
-        if one.pricing is None:
-            return []
-        words = ranges(one.pricing, one.unit)
-        return [
-            (text, bracket.unit_price, bracket.flat_fee)
-            for text, bracket in zip(words, one.pricing.brackets, strict=True)
-        ]
+        return price_rows(one.pricing, one.unit, one.currency) if one.pricing else []
 
     @property
     def what_counts(self) -> str:
