@@ -170,16 +170,15 @@ def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
 
 
 class _Kin:
-    """The lines that have to do with some lines, in one query, and two more if there are any."""
+    """The lines that have to do with some lines, in one query, and one more if there are any."""
 
     def __init__(self, lines: Sequence[Line], among: QuerySet[Invoice]) -> None:
         ids = [line.pk for line in lines]
         corrected = [line.corrects_id for line in lines if line.corrects_id is not None]
         credited = [line.credits_id for line in lines if line.credits_id is not None]
         wanted = Q(pk__in=corrected + credited) | Q(corrects__in=ids + corrected) | Q(credits__in=ids)
-        # Most lines have none: what belongs to one is read only where there is one.
-        found = Line.objects.filter(wanted, invoice__in=among).select_related(None)
-        found = found.prefetch_related("invoice", "statement")
+        # Most lines have none: their invoices are read only where there is one.
+        found = Line.objects.filter(wanted, invoice__in=among).prefetch_related("invoice")
         self.rows = {row.pk: row for row in found.order_by("invoice__entry", "position")}
         self.later: dict[UUID, list[Line]] = defaultdict(list)
         for row in self.rows.values():

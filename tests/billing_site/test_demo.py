@@ -41,7 +41,7 @@ def run_demo():
 
 
 def states_of(invoices):
-    return invoices.with_state(timezone.localdate()).values_list("state", flat=True)
+    return [invoice.state for invoice in invoices.with_state(timezone.localdate())]
 
 
 @pytest.fixture
