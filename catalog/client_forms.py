@@ -5,10 +5,11 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from catalog import missing_prices
@@ -16,6 +17,8 @@ from catalog.languages import languages
 from catalog.missing_prices import Missing
 from catalog.models import Client
 
+#: As many names of clients are offered while one types.
+OFFERED = 500
 #: What the tax rate of a client does.
 ADDED = _("Added to the sum of its invoices from now on; those that were issued stay as they are.")
 
@@ -82,3 +85,17 @@ def refuse_without_price(missing: Iterable[Missing]) -> None:
     words = [format_html('{} <a href="{}">{}</a>', each.sentence, each.address, _("Go there")) for each in missing]
     if words:
         raise forms.ValidationError([forms.ValidationError(each) for each in words])
+
+
+def offered_clients() -> QuerySet[Client]:
+    """Clients whose names are offered where one is asked for."""
+    return Client.objects.order_by("name")[:OFFERED]
+
+
+def client_called(words: str) -> Client:
+    """Return the client of a name or an email address. Raises ValidationError where that is not one client."""
+    found = list(Client.objects.filter(Q(name__iexact=words) | Q(email__iexact=words))[:2])
+    if len(found) == 1:
+        return found[0]
+    several = gettext("Several clients are called so. Enter the e-mail address.")
+    raise forms.ValidationError(several if found else gettext("No client is called so."))

@@ -1,8 +1,8 @@
-"""Staff pages about products, their prices, and other terms for one client."""
+"""Staff pages about products and their prices, new services, and other terms for one client."""
 
 from django.urls import path
 
-from catalog import overage_views, override_views, pricing_views, product_views, views
+from catalog import order_views, overage_views, override_views, pricing_views, product_views, views
 
 urlpatterns = [
     path("products/", views.products, name="staff_products"),
@@ -15,6 +15,7 @@ urlpatterns = [
         pricing_views.withdraw,
         name="staff_pricing_withdraw",
     ),
+    path("services/add/", order_views.add, name="staff_service_add"),
     path("services/<uuid:public_id>/metrics/<int:metric>/agreement/", override_views.agreement, name="staff_override"),
     path("services/<uuid:public_id>/agreements/<int:pk>/end/", override_views.end, name="staff_override_end"),
     path(

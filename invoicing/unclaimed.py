@@ -7,7 +7,7 @@ it, never does.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import IntegrityError, transaction
@@ -15,9 +15,10 @@ from django.db.models import Max, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from catalog import missing_prices
+from catalog import orders
 from catalog.models import OVER, Client, Product, Service
-from catalog.terms import Cycle, number_at, term
+from catalog.orders import CannotOrder, Order
+from catalog.terms import Cycle, number_at
 from invoicing import cuts, drafts, unbilled
 from invoicing.billable import PeriodKey
 from invoicing.cuts import Cut
@@ -155,17 +156,6 @@ def quotes(chosen: Sequence[Tenant], product: Product, currency: str, month: Per
 
 
 @dataclass(frozen=True)
-class Order:
-    """A service that is to be made for a tenant."""
-
-    client: Client
-    product: Product
-    cycle: Cycle
-    start: date
-    name: str
-
-
-@dataclass(frozen=True)
 class Coming:
     """What comes along with a tenant: what is billed with the first invoice of a new service, and what was used
     so far of what is billed with the next one."""
@@ -203,11 +193,6 @@ def attach(*, tenant: Tenant, to: Service | Order, since: date, at: datetime, am
         told = {"tenant": tenant}
         raise CannotAttach(_("Somebody else attached %(tenant)s in this moment. Look at it again.") % told) from error
     return coming
-
-
-def latest_start(today: date) -> date:
-    """Return the last day on which a new service may start."""
-    return today + timedelta(days=366)
 
 
 def _attached(tenant: Tenant, to: Service | Order, since: date, at: datetime) -> Coming:
@@ -284,27 +269,11 @@ def _joined(to: Service, tenant: Tenant, since: date) -> Service:
 
 
 def _made(order: Order, tenant: Tenant, since: date, today: date) -> Service:
-    client, product, start = order.client, order.product, order.start
-    _check_provider(product, tenant)
-    if not product.is_active:
-        raise CannotAttach(_("%(product)s is not sold any more.") % {"product": product})
-    if start > latest_start(today):
-        raise CannotAttach(_("Let it start on %(day)s or before.") % {"day": latest_start(today)})
-    for lacking in missing_prices.of_order(product, client.currency, order.cycle, today):
-        raise CannotAttach(lacking.sentence)
-    clock = Cycle.MONTHLY if product.bills_monthly else order.cycle
-    return Service.objects.create(
-        client=client,
-        product=product,
-        tenant=tenant,
-        name=order.name,
-        status=Service.Status.ACTIVE,
-        cycle=order.cycle,
-        anchor=start,
-        next_due_on=term(start, clock, 0).start,
-        bills_monthly=product.bills_monthly,
-        metered_from=since if since != start else None,
-    )
+    _check_provider(order.product, tenant)
+    try:
+        return orders.place(order, today=today, tenant=tenant, metered_from=since if since != order.start else None)
+    except CannotOrder as error:
+        raise CannotAttach(str(error)) from error
 
 
 def _check_provider(product: Product, tenant: Tenant) -> None:

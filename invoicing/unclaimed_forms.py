@@ -4,19 +4,17 @@ from datetime import date
 from typing import Any
 
 from django import forms
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from catalog.client_forms import client_called, offered_clients
 from catalog.models import OVER, Client, Product, ProductPrice, Service
+from catalog.orders import Order
 from catalog.terms import Cycle
 from catalog.typed import home_first
-from invoicing.unclaimed import Order
 from metering.models import Server, Tenant
-
-#: As many services and names of clients are offered.
-OFFERED = 500
 
 SELECT = {"class": "form-select"}
 TEXT = {"class": "form-control", "autocomplete": "off", "spellcheck": "false"}
@@ -124,7 +122,7 @@ class AttachForm(forms.Form):
     @property
     def offered(self) -> QuerySet[Client]:
         """Clients to choose from."""
-        return Client.objects.order_by("name")[:OFFERED]
+        return offered_clients()
 
     @property
     def target(self) -> Service | Order:
@@ -155,21 +153,16 @@ class AttachForm(forms.Form):
                 name=_("Enter a name."),
             )
             if data.get("client"):
-                data["client"] = self._client(data["client"])
+                try:
+                    data["client"] = client_called(data["client"])
+                except forms.ValidationError as error:
+                    self.add_error("client", error)
         return data
 
     def _require(self, data: dict[str, Any], **missing: str) -> None:
         for name, words in missing.items():
             if name not in self.errors and not data.get(name):
                 self.add_error(name, words)
-
-    def _client(self, words: str) -> Client | None:
-        found = list(Client.objects.filter(Q(name__iexact=words) | Q(email__iexact=words))[:2])
-        if len(found) == 1:
-            return found[0]
-        several = _("Several clients are called so. Enter the e-mail address.")
-        self.add_error("client", several if found else _("No client is called so."))
-        return None
 
 
 def _service_words(service: Service) -> str:

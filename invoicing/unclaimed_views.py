@@ -12,10 +12,11 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from catalog.models import Service
 from catalog.money import write
+from catalog.orders import Order
 from invoicing import unclaimed
 from invoicing.drafts import CannotBill
 from invoicing.reasons import retold
-from invoicing.unclaimed import CannotAttach, Coming, Order
+from invoicing.unclaimed import CannotAttach, Coming
 from invoicing.unclaimed_forms import AttachForm, FilterForm
 from metering import lookup
 from metering.access import staff

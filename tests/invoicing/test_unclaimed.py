@@ -8,13 +8,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import EnabledSpan, Service
+from catalog.orders import Order
 from catalog.terms import Cycle
 from invoicing import unclaimed, verification
 from invoicing.billing import create_invoices
 from invoicing.changing import change
 from invoicing.models import BilledPeriod, Deferral, Invoice, Line
 from invoicing.termination import WhenDown, terminate
-from invoicing.unclaimed import CannotAttach, Order
+from invoicing.unclaimed import CannotAttach
 from metering.models import Tenant
 from metering.periods import Period
 from metering.providers.base import ProviderError

@@ -1,0 +1,94 @@
+"""The form in which staff order a service for a client."""
+
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from catalog import missing_prices
+from catalog.client_forms import client_called, offered_clients, refuse_without_price
+from catalog.models import Client, Product, Service
+from catalog.orders import Order
+from catalog.terms import Cycle
+from catalog.wording import CYCLES
+
+#: As what a service begins.
+BEGINS = {
+    Service.Status.ACTIVE: _("Active: it is billed from its first day on"),
+    Service.Status.PENDING: _("Pending: nothing is billed until somebody makes it active"),
+}
+
+
+class DayInput(forms.DateInput):
+    input_type = "date"
+
+
+class OrderForm(forms.Form):
+    """Refuses what could not be billed, with a link to where the price that is missing is added."""
+
+    use_required_attribute = False
+
+    client = forms.CharField(
+        label=_("Client"),
+        max_length=200,
+        help_text=_("Name or e-mail address."),
+        widget=forms.TextInput({"list": "clients", "autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": _("Enter the name of a client.")},
+    )
+    product = forms.ModelChoiceField(
+        Product.objects.filter(is_active=True),
+        label=_("Product"),
+        empty_label=_("choose one"),
+        error_messages={
+            "required": _("Choose a product."),
+            "invalid_choice": _("Choose a product that is offered."),
+        },
+    )
+    cycle = forms.ChoiceField(
+        label=_("Billing cycle"),
+        choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle],
+        initial=Cycle.MONTHLY,
+        error_messages={"required": _("Choose a cycle."), "invalid_choice": _("Choose a cycle.")},
+    )
+    start = forms.DateField(
+        label=_("First day"),
+        help_text=_("Its terms are counted from that day, and the recurring price is due on it."),
+        widget=DayInput(format="%Y-%m-%d"),
+        error_messages={"required": _("Enter a day.")},
+    )
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=200,
+        help_text=_("As the client knows it: a domain, a database."),
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": _("Enter a name.")},
+    )
+    status = forms.ChoiceField(
+        label=_("State"),
+        choices=list(BEGINS.items()),
+        initial=Service.Status.ACTIVE,
+        widget=forms.RadioSelect,
+        error_messages={"required": _("Choose one."), "invalid_choice": _("Choose one.")},
+    )
+
+    @property
+    def offered(self) -> Any:
+        """Clients to choose from."""
+        return offered_clients()
+
+    @property
+    def order(self) -> Order:
+        """What a valid form asks for."""
+        data = self.cleaned_data
+        return Order(data["client"], data["product"], Cycle(data["cycle"]), data["start"], data["name"])
+
+    def clean_client(self) -> Client:
+        return client_called(self.cleaned_data["client"])
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not {"client", "product", "cycle"} - data.keys():
+            currency, today = data["client"].currency, timezone.localdate()
+            refuse_without_price(missing_prices.of_order(data["product"], currency, data["cycle"], today))
+        return data
