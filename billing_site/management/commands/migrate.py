@@ -10,6 +10,8 @@ from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 
+from billing_site.management.commands.makemigrations import Changes
+
 #: The lock that one migration of a database has.
 MIGRATING = 5_200_702
 
@@ -27,6 +29,8 @@ migrate.MigrationExecutor = Executor  # type: ignore[attr-defined]  # the comman
 
 
 class Command(migrate.Command):
+    autodetector = Changes
+
     def handle(self, *args: Any, **options: Any) -> None:
         with self._alone(options["database"]):
             super().handle(*args, **options)
