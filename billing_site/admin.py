@@ -11,13 +11,16 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from billing_site import second_factor, sessions
 from catalog.admin import UserAdmin
 from catalog.models import User
 from metering.records import Capped
 from metering.worker import hand_over
+
+#: Buttons of Django's forms, in the words that the others have.
+SAVE_AND = (gettext_noop("Save and add another"), gettext_noop("Save and continue editing"))
 
 
 class SafeUserAdmin(UserAdmin):

@@ -28,26 +28,35 @@ def validate_currency(code: str) -> None:
 class Client(models.Model):
     """The customer, who is billed in one currency and one language."""
 
-    name = models.CharField(max_length=200)
-    email = models.EmailField(blank=True)
-    address = models.TextField(blank=True)
-    tax_number = models.CharField(max_length=50, blank=True, help_text=_("Such as a VAT number; invoices state it."))
+    name = models.CharField(_("name"), max_length=200)
+    email = models.EmailField(_("email address"), blank=True)
+    address = models.TextField(_("address"), blank=True)
+    tax_number = models.CharField(
+        _("tax number"), max_length=50, blank=True, help_text=_("Such as a VAT number; invoices state it.")
+    )
     tax_rate = models.ForeignKey(
         TaxRate,
+        verbose_name=_("tax rate"),
         null=True,
         blank=True,
         on_delete=models.PROTECT,
         related_name="clients",
         help_text=_("What is put on its invoices. Empty: prices are what it pays."),
     )
-    currency = models.CharField(max_length=3, validators=[validate_currency])
+    currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
     language = models.CharField(
-        max_length=10, blank=True, choices=languages, help_text=_("Of its invoices and mails. Empty: the site's.")
+        _("language"),
+        max_length=10,
+        blank=True,
+        choices=languages,
+        help_text=_("Of its invoices and mails. Empty: the site's."),
     )
-    users = models.ManyToManyField(User, through="ClientUser", related_name="clients")
-    created_at = models.DateTimeField(auto_now_add=True)
+    users = models.ManyToManyField(User, verbose_name=_("people"), through="ClientUser", related_name="clients")
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
+        verbose_name = _("client")
+        verbose_name_plural = _("clients")
         ordering: ClassVar = ["name"]
         permissions: ClassVar = [("view_as_client", _("Can see the portal as a client does"))]
         constraints: ClassVar = [
@@ -69,11 +78,13 @@ class Role(models.TextChoices):
 class ClientUser(models.Model):
     """A person who may see what a client has, and do what the role says."""
 
-    client = models.ForeignKey(Client, on_delete=models.CASCADE)
-    user = models.ForeignKey(User, on_delete=models.CASCADE)
-    role = models.CharField(max_length=10, choices=Role.choices, default=Role.READER)
+    client = models.ForeignKey(Client, verbose_name=_("client"), on_delete=models.CASCADE)
+    user = models.ForeignKey(User, verbose_name=_("person"), on_delete=models.CASCADE)
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.READER)
 
     class Meta:
+        verbose_name = _("client user")
+        verbose_name_plural = _("client users")
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["client", "user"], name="one_membership_per_client_and_user"),
         ]
@@ -93,17 +104,27 @@ class Invitation(models.Model):
     The link in the mail holds a token; its digest is kept here.
     """
 
-    client = models.ForeignKey(Client, null=True, on_delete=models.CASCADE, related_name="invitations")
-    role = models.CharField(max_length=10, choices=Role.choices, blank=True)
-    group = models.ForeignKey(Group, null=True, on_delete=models.CASCADE, related_name="+")
-    email = models.EmailField()
-    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the token.")
-    invited_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    created_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
-    accepted_at = models.DateTimeField(null=True)
-    accepted_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    revoked_at = models.DateTimeField(null=True)
+    client = models.ForeignKey(
+        Client, verbose_name=_("client"), null=True, on_delete=models.CASCADE, related_name="invitations"
+    )
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, blank=True)
+    group = models.ForeignKey(
+        Group, verbose_name=_("role of staff"), null=True, on_delete=models.CASCADE, related_name="+"
+    )
+    email = models.EmailField(_("email address"))
+    digest = models.CharField(
+        _("digest"), max_length=64, unique=True, editable=False, help_text="SHA-256 of the token."
+    )
+    invited_by = models.ForeignKey(
+        User, verbose_name=_("invited by"), null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(_("created at"))
+    expires_at = models.DateTimeField(_("expires at"))
+    accepted_at = models.DateTimeField(_("accepted at"), null=True)
+    accepted_by = models.ForeignKey(
+        User, verbose_name=_("accepted by"), null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    revoked_at = models.DateTimeField(_("revoked at"), null=True)
 
     objects = InvitationQuerySet.as_manager()
 
@@ -133,11 +154,15 @@ class Invitation(models.Model):
 class ApiKey(Key):
     """What opens the API for a client, to read what it has."""
 
-    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, help_text=_("Who has it, such as the accounting system."))
-    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    client = models.ForeignKey(Client, verbose_name=_("client"), on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(_("who has it"), max_length=100, help_text=_("Who has it, such as the accounting system."))
+    created_by = models.ForeignKey(
+        User, verbose_name=_("created by"), null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    revoked_by = models.ForeignKey(
+        User, verbose_name=_("revoked by"), null=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta(Key.Meta):
         constraints: ClassVar = [

@@ -7,13 +7,14 @@ from datetime import date
 from typing import Any, TypeVar
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class Span(models.Model):
     """Days on which something is on, `[start, end)`; without an end it is on still."""
 
-    start = models.DateField()
-    end = models.DateField(null=True, blank=True)
+    start = models.DateField(_("first day"))
+    end = models.DateField(_("day after the last"), null=True, blank=True)
 
     class Meta:
         abstract = True

@@ -34,27 +34,29 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser, PermissionsMixin):
     """A person who logs in with an email address: staff, or somebody of a client."""
 
-    email = models.EmailField(unique=True)
-    name = models.CharField(max_length=200, blank=True)
+    email = models.EmailField(_("email address"), unique=True)
+    name = models.CharField(_("name"), max_length=200, blank=True)
     language = models.CharField(
-        max_length=10, blank=True, choices=languages, help_text=_("Empty: what their browser asks for.")
+        _("language"), max_length=10, blank=True, choices=languages, help_text=_("Empty: what their browser asks for.")
     )
     time_zone = models.CharField(
-        max_length=50, blank=True, validators=[validate_time_zone], help_text=_("Empty: the site's.")
+        _("time zone"), max_length=50, blank=True, validators=[validate_time_zone], help_text=_("Empty: the site's.")
     )
     quiet_from = models.TimeField(
-        null=True, blank=True, help_text=_("From this time of their day no alert is mailed …")
+        _("quiet from"), null=True, blank=True, help_text=_("From this time of their day no alert is mailed …")
     )
-    quiet_until = models.TimeField(null=True, blank=True, help_text=_("… until this one."))
+    quiet_until = models.TimeField(_("quiet until"), null=True, blank=True, help_text=_("… until this one."))
     is_staff = models.BooleanField(_("staff"), default=False)
     is_active = models.BooleanField(_("active"), default=True)
-    date_joined = models.DateTimeField(default=timezone.now)
+    date_joined = models.DateTimeField(_("joined"), default=timezone.now)
 
     objects = UserManager()
 
     USERNAME_FIELD = "email"
 
     class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
         constraints: ClassVar = [
             models.UniqueConstraint(Lower("email"), name="one_user_per_email", violation_error_message=_("Taken.")),
         ]

@@ -3,12 +3,14 @@
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
 
 from metering.providers import networks
 
 
 class MeteringConfig(AppConfig):
     name = "metering"
+    verbose_name = _("metering")
 
     def ready(self) -> None:
         try:

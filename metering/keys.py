@@ -10,6 +10,7 @@ from math import ceil
 from typing import ClassVar, Generic, TypeVar
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 #: The limit on requests holds for each minute of a key, which begins with its first request.
 WINDOW = timedelta(minutes=1)
@@ -21,13 +22,13 @@ class Key(models.Model):
     `window_started_at` and `window_requests` count the requests of a minute, for the limit on them.
     """
 
-    begins_with = models.CharField(max_length=12, editable=False)
-    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the key.")
-    created_at = models.DateTimeField()
-    last_used_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
-    window_started_at = models.DateTimeField(null=True)
-    window_requests = models.PositiveIntegerField(default=0)
+    begins_with = models.CharField(_("begins with"), max_length=12, editable=False)
+    digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False, help_text="SHA-256 of the key.")
+    created_at = models.DateTimeField(_("created at"))
+    last_used_at = models.DateTimeField(_("last used at"), null=True)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True)
+    window_started_at = models.DateTimeField(_("minute began at"), null=True)
+    window_requests = models.PositiveIntegerField(_("requests in this minute"), default=0)
 
     class Meta:
         abstract = True

@@ -87,16 +87,22 @@ class OverageTerms(models.Model):
         ("TiB", _("TB of 1,024 GB")),
     ]
 
-    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="overage_terms")
-    number = models.PositiveIntegerField()
-    effective_from = models.DateField(help_text=_("The first day of a month."))
-    is_on = models.BooleanField()
-    unit_code = models.CharField(max_length=20, choices=UNITS)
-    disk_limit = models.DecimalField(max_digits=22, decimal_places=6, null=True)
-    bandwidth_limit = models.DecimalField(max_digits=22, decimal_places=6, null=True)
-    has_own_invoice = models.BooleanField(help_text=_("On the last day of the month; otherwise on the next invoice."))
-    created_at = models.DateTimeField()
-    created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    product = models.ForeignKey(
+        Product, verbose_name=_("product"), on_delete=models.CASCADE, related_name="overage_terms"
+    )
+    number = models.PositiveIntegerField(_("version"))
+    effective_from = models.DateField(_("in force from"), help_text=_("The first day of a month."))
+    is_on = models.BooleanField(_("switched on"))
+    unit_code = models.CharField(_("unit"), max_length=20, choices=UNITS)
+    disk_limit = models.DecimalField(_("disk limit"), max_digits=22, decimal_places=6, null=True)
+    bandwidth_limit = models.DecimalField(_("bandwidth limit"), max_digits=22, decimal_places=6, null=True)
+    has_own_invoice = models.BooleanField(
+        _("on an invoice of its own"), help_text=_("On the last day of the month; otherwise on the next invoice.")
+    )
+    created_at = models.DateTimeField(_("created at"))
+    created_by = models.ForeignKey(
+        User, verbose_name=_("created by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering: ClassVar = ["product", "number"]
@@ -130,10 +136,12 @@ class OverageTerms(models.Model):
 class OveragePrice(models.Model):
     """What a unit above the soft limits costs in one currency."""
 
-    terms = models.ForeignKey(OverageTerms, on_delete=models.CASCADE, related_name="prices")
-    currency = models.CharField(max_length=3, validators=[validate_currency])
-    disk = models.DecimalField(max_digits=24, decimal_places=12, null=True)
-    bandwidth = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+    terms = models.ForeignKey(
+        OverageTerms, verbose_name=_("terms of overage"), on_delete=models.CASCADE, related_name="prices"
+    )
+    currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
+    disk = models.DecimalField(_("disk space"), max_digits=24, decimal_places=12, null=True)
+    bandwidth = models.DecimalField(_("bandwidth"), max_digits=24, decimal_places=12, null=True)
 
     class Meta:
         constraints: ClassVar = [

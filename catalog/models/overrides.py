@@ -33,19 +33,25 @@ class Override(Span):
     without, those of the product apply.
     """
 
-    service = models.ForeignKey(Service, on_delete=models.PROTECT, related_name="overrides")
-    setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="overrides")
-    unit_code = models.CharField(max_length=20)
-    included = models.DecimalField(max_digits=22, decimal_places=6, null=True)
-    discount = models.DecimalField(max_digits=9, decimal_places=6, default=0, help_text=_("Percent."))
-    currency = models.CharField(max_length=3, validators=[validate_currency])
-    scheme = models.CharField(max_length=10, choices=choices(Scheme), blank=True)
-    notation = models.CharField(max_length=10, choices=choices(Notation), blank=True)
-    package_size = models.DecimalField(max_digits=22, decimal_places=6, default=1)
-    reason = models.TextField()
-    created_at = models.DateTimeField(auto_now_add=True)
-    created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    ended_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    service = models.ForeignKey(Service, verbose_name=_("service"), on_delete=models.PROTECT, related_name="overrides")
+    setting = models.ForeignKey(
+        MetricSetting, verbose_name=_("metric"), on_delete=models.PROTECT, related_name="overrides"
+    )
+    unit_code = models.CharField(_("unit"), max_length=20)
+    included = models.DecimalField(_("included"), max_digits=22, decimal_places=6, null=True)
+    discount = models.DecimalField(_("discount"), max_digits=9, decimal_places=6, default=0, help_text=_("Percent."))
+    currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
+    scheme = models.CharField(_("scheme"), max_length=10, choices=choices(Scheme), blank=True)
+    notation = models.CharField(_("how brackets are written"), max_length=10, choices=choices(Notation), blank=True)
+    package_size = models.DecimalField(_("package size"), max_digits=22, decimal_places=6, default=1)
+    reason = models.TextField(_("reason"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        User, verbose_name=_("created by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    ended_by = models.ForeignKey(
+        User, verbose_name=_("ended by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     objects = OverrideQuerySet.as_manager()
 
@@ -125,10 +131,10 @@ class Override(Span):
 class OverridePrice(models.Model):
     """A bracket of prices that one service has of its own, in the currency of the override."""
 
-    override = models.ForeignKey(Override, on_delete=models.CASCADE, related_name="prices")
-    start = models.DecimalField(max_digits=22, decimal_places=6)
-    unit_price = models.DecimalField(max_digits=24, decimal_places=12)
-    flat_fee = models.DecimalField(max_digits=24, decimal_places=12, default=0)
+    override = models.ForeignKey(Override, verbose_name=_("agreement"), on_delete=models.CASCADE, related_name="prices")
+    start = models.DecimalField(_("from quantity"), max_digits=22, decimal_places=6)
+    unit_price = models.DecimalField(_("unit price"), max_digits=24, decimal_places=12)
+    flat_fee = models.DecimalField(_("flat fee"), max_digits=24, decimal_places=12, default=0)
 
     class Meta:
         ordering: ClassVar = ["override", "start"]

@@ -38,8 +38,10 @@ class MetricSettingQuerySet(models.QuerySet["MetricSetting"]):
 class MetricSetting(models.Model):
     """A product's switch and pricing for one metric."""
 
-    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="metric_settings")
-    metric = models.ForeignKey(Metric, on_delete=models.PROTECT)
+    product = models.ForeignKey(
+        Product, verbose_name=_("product"), on_delete=models.CASCADE, related_name="metric_settings"
+    )
+    metric = models.ForeignKey(Metric, verbose_name=_("metric"), on_delete=models.PROTECT)
 
     objects = MetricSettingQuerySet.as_manager()
 
@@ -64,7 +66,9 @@ class MetricSetting(models.Model):
 class EnabledSpan(Span):
     """When a metric setting is switched on. Periods that begin outside of it are never billed."""
 
-    setting = models.ForeignKey(MetricSetting, on_delete=models.CASCADE, related_name="enabled_spans")
+    setting = models.ForeignKey(
+        MetricSetting, verbose_name=_("metric"), on_delete=models.CASCADE, related_name="enabled_spans"
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -80,22 +84,32 @@ class PricingVersion(models.Model):
     its unit.
     """
 
-    setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="versions")
-    number = models.PositiveIntegerField()
-    effective_from = models.DateField()
-    unit_code = models.CharField(max_length=20)
-    scheme = models.CharField(max_length=10, choices=choices(Scheme))
-    notation = models.CharField(max_length=10, choices=choices(Notation))
-    included = models.DecimalField(max_digits=22, decimal_places=6, default=0)
-    package_size = models.DecimalField(max_digits=22, decimal_places=6, default=1)
-    aggregation = models.CharField(max_length=20, choices=choices(Aggregation), default=Aggregation.LATEST)
-    periods = models.CharField(max_length=10, choices=choices(Periods), default=Periods.SUMMED)
-    price_at = models.CharField(max_length=10, choices=choices(PriceAt), default=PriceAt.START)
-    reason = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    withdrawn_at = models.DateTimeField(null=True)
-    withdrawn_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    setting = models.ForeignKey(
+        MetricSetting, verbose_name=_("metric"), on_delete=models.PROTECT, related_name="versions"
+    )
+    number = models.PositiveIntegerField(_("version"))
+    effective_from = models.DateField(_("in force from"))
+    unit_code = models.CharField(_("unit"), max_length=20)
+    scheme = models.CharField(_("scheme"), max_length=10, choices=choices(Scheme))
+    notation = models.CharField(_("how brackets are written"), max_length=10, choices=choices(Notation))
+    included = models.DecimalField(_("included"), max_digits=22, decimal_places=6, default=0)
+    package_size = models.DecimalField(_("package size"), max_digits=22, decimal_places=6, default=1)
+    aggregation = models.CharField(
+        _("what counts of a level"), max_length=20, choices=choices(Aggregation), default=Aggregation.LATEST
+    )
+    periods = models.CharField(
+        _("how periods are rated"), max_length=10, choices=choices(Periods), default=Periods.SUMMED
+    )
+    price_at = models.CharField(_("which price counts"), max_length=10, choices=choices(PriceAt), default=PriceAt.START)
+    reason = models.TextField(_("reason"), blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        User, verbose_name=_("created by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    withdrawn_at = models.DateTimeField(_("withdrawn at"), null=True)
+    withdrawn_by = models.ForeignKey(
+        User, verbose_name=_("withdrawn by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering: ClassVar = ["setting", "number"]
@@ -167,10 +181,12 @@ class PricingVersion(models.Model):
 class ChargeBounds(models.Model):
     """The least and the most that a version charges in one currency, each time that it rates."""
 
-    version = models.ForeignKey(PricingVersion, on_delete=models.CASCADE, related_name="charge_bounds")
-    currency = models.CharField(max_length=3, validators=[validate_currency])
-    minimum = models.DecimalField(max_digits=24, decimal_places=12, null=True)
-    maximum = models.DecimalField(max_digits=24, decimal_places=12, null=True)
+    version = models.ForeignKey(
+        PricingVersion, verbose_name=_("version"), on_delete=models.CASCADE, related_name="charge_bounds"
+    )
+    currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
+    minimum = models.DecimalField(_("minimum charge"), max_digits=24, decimal_places=12, null=True)
+    maximum = models.DecimalField(_("maximum charge"), max_digits=24, decimal_places=12, null=True)
 
     class Meta:
         ordering: ClassVar = ["version", "currency"]
@@ -194,11 +210,13 @@ class ChargeBounds(models.Model):
 class BracketPrice(models.Model):
     """A bracket of a version in one currency: the starting quantity and the price of each unit from there."""
 
-    version = models.ForeignKey(PricingVersion, on_delete=models.CASCADE, related_name="prices")
-    currency = models.CharField(max_length=3, validators=[validate_currency])
-    start = models.DecimalField(max_digits=22, decimal_places=6)
-    unit_price = models.DecimalField(max_digits=24, decimal_places=12)
-    flat_fee = models.DecimalField(max_digits=24, decimal_places=12, default=0)
+    version = models.ForeignKey(
+        PricingVersion, verbose_name=_("version"), on_delete=models.CASCADE, related_name="prices"
+    )
+    currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
+    start = models.DecimalField(_("from quantity"), max_digits=22, decimal_places=6)
+    unit_price = models.DecimalField(_("unit price"), max_digits=24, decimal_places=12)
+    flat_fee = models.DecimalField(_("flat fee"), max_digits=24, decimal_places=12, default=0)
 
     class Meta:
         ordering: ClassVar = ["version", "currency", "start"]

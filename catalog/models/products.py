@@ -18,10 +18,14 @@ from catalog.wording import CYCLES
 class Product(models.Model):
     """What is sold; says which provider meters it, if any."""
 
-    name = models.CharField(max_length=200, unique=True)
-    slug = models.SlugField(max_length=200, unique=True, help_text=_("Its name in the address of its price list."))
-    description = models.TextField(blank=True)
-    provider = models.CharField(max_length=50, blank=True, help_text=_("What meters it. Empty: nothing does."))
+    name = models.CharField(_("name"), max_length=200, unique=True)
+    slug = models.SlugField(
+        _("name in the address"), max_length=200, unique=True, help_text=_("Its name in the address of its price list.")
+    )
+    description = models.TextField(_("description"), blank=True)
+    provider = models.CharField(
+        _("metered by"), max_length=50, blank=True, help_text=_("What meters it. Empty: nothing does.")
+    )
     is_active = models.BooleanField(_("can be ordered"), default=True)
     bills_monthly = models.BooleanField(
         _("bill usage every month"), default=False, help_text=_("Also where a service renews less often.")
@@ -32,6 +36,7 @@ class Product(models.Model):
         help_text=_("Suspended services are metered all the same. Otherwise their terms wait until they are resumed."),
     )
     invoice_days_ahead = models.PositiveSmallIntegerField(
+        _("invoiced so many days ahead"),
         default=0,
         validators=[MaxValueValidator(60)],
         help_text=_(
@@ -40,12 +45,15 @@ class Product(models.Model):
         ),
     )
     grace_days = models.PositiveSmallIntegerField(
+        _("days of grace"),
         default=0,
         validators=[MaxValueValidator(30)],
         help_text=_("Days that an invoice stays a draft and follows what is measured late."),
     )
 
     class Meta:
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
         ordering: ClassVar = ["name"]
 
     def __str__(self) -> str:
@@ -55,12 +63,16 @@ class Product(models.Model):
 class ProductPrice(models.Model):
     """The recurring price of a product for one billing cycle in one currency."""
 
-    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="prices")
-    cycle = models.CharField(max_length=20, choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle])
-    currency = models.CharField(max_length=3, validators=[validate_currency])
-    amount = models.DecimalField(max_digits=16, decimal_places=4)
+    product = models.ForeignKey(Product, verbose_name=_("product"), on_delete=models.CASCADE, related_name="prices")
+    cycle = models.CharField(
+        _("billing cycle"), max_length=20, choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle]
+    )
+    currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
+    amount = models.DecimalField(_("amount"), max_digits=16, decimal_places=4)
 
     class Meta:
+        verbose_name = _("product price")
+        verbose_name_plural = _("product prices")
         ordering: ClassVar = ["product", "currency", "amount"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["product", "cycle", "currency"], name="one_price_per_cycle_and_currency"),

@@ -75,26 +75,37 @@ class Service(models.Model):
         TERMINATED = "terminated", _("Terminated")
         CANCELLED = "cancelled", _("Cancelled")
 
-    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="services")
-    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="services")
-    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.PROTECT, related_name="services")
-    name = models.CharField(max_length=200, help_text=_("As the client knows it: a domain, a database."))
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
-    cycle = models.CharField(max_length=20, choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle])
-    anchor = models.DateField(help_text=_("The day on which the first term starts."))
-    next_term = models.PositiveIntegerField(default=0)
-    next_due_on = models.DateField(null=True, blank=True)
-    bills_monthly = models.BooleanField(default=False, help_text=_("Usage is billed every month of a longer cycle."))
-    metered_from = models.DateField(
-        null=True, blank=True, help_text=_("What was used before was billed when its product or tenant changed.")
+    public_id = models.UUIDField(_("public number"), default=uuid.uuid4, unique=True, editable=False)
+    client = models.ForeignKey(Client, verbose_name=_("client"), on_delete=models.PROTECT, related_name="services")
+    product = models.ForeignKey(Product, verbose_name=_("product"), on_delete=models.PROTECT, related_name="services")
+    tenant = models.ForeignKey(
+        Tenant, verbose_name=_("tenant"), null=True, blank=True, on_delete=models.PROTECT, related_name="services"
     )
-    terminated_on = models.DateField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    name = models.CharField(_("name"), max_length=200, help_text=_("As the client knows it: a domain, a database."))
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.PENDING)
+    cycle = models.CharField(
+        _("billing cycle"), max_length=20, choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle]
+    )
+    anchor = models.DateField(_("first day"), help_text=_("The day on which the first term starts."))
+    next_term = models.PositiveIntegerField(_("terms billed"), default=0)
+    next_due_on = models.DateField(_("next due on"), null=True, blank=True)
+    bills_monthly = models.BooleanField(
+        _("usage is billed every month"), default=False, help_text=_("Usage is billed every month of a longer cycle.")
+    )
+    metered_from = models.DateField(
+        _("metered from"),
+        null=True,
+        blank=True,
+        help_text=_("What was used before was billed when its product or tenant changed."),
+    )
+    terminated_on = models.DateField(_("ended on"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ServiceQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("service")
+        verbose_name_plural = _("services")
         ordering: ClassVar = ["client", "name"]
         indexes: ClassVar = [
             models.Index(

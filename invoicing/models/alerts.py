@@ -29,25 +29,45 @@ class Alert(models.Model):
         SHARE = "share", gettext_lazy("share of the included quantity")
         AMOUNT = "amount", gettext_lazy("Amount")
 
-    client = models.ForeignKey(Client, null=True, on_delete=models.CASCADE, related_name="alerts")
-    service = models.ForeignKey(Service, null=True, on_delete=models.CASCADE, related_name="alerts")
-    product = models.ForeignKey(Product, null=True, on_delete=models.CASCADE, related_name="alerts")
-    setting = models.ForeignKey(MetricSetting, null=True, on_delete=models.CASCADE, related_name="alerts")
-    measure = models.CharField(max_length=10, choices=Measure.choices)
+    client = models.ForeignKey(
+        Client, verbose_name=gettext_lazy("client"), null=True, on_delete=models.CASCADE, related_name="alerts"
+    )
+    service = models.ForeignKey(
+        Service, verbose_name=gettext_lazy("service"), null=True, on_delete=models.CASCADE, related_name="alerts"
+    )
+    product = models.ForeignKey(
+        Product, verbose_name=gettext_lazy("product"), null=True, on_delete=models.CASCADE, related_name="alerts"
+    )
+    setting = models.ForeignKey(
+        MetricSetting, verbose_name=gettext_lazy("metric"), null=True, on_delete=models.CASCADE, related_name="alerts"
+    )
+    measure = models.CharField(gettext_lazy("measure"), max_length=10, choices=Measure.choices)
     bound = models.DecimalField(
-        max_digits=24, decimal_places=6, help_text=gettext_lazy("In the unit, in percent, or in money.")
+        gettext_lazy("threshold"),
+        max_digits=24,
+        decimal_places=6,
+        help_text=gettext_lazy("In the unit, in percent, or in money."),
     )
     unit_code = models.CharField(
-        max_length=50, blank=True, help_text=gettext_lazy("Of a quantity; it stays, whatever prices do.")
+        gettext_lazy("unit"),
+        max_length=50,
+        blank=True,
+        help_text=gettext_lazy("Of a quantity; it stays, whatever prices do."),
     )
-    currency = models.CharField(max_length=3, blank=True, help_text=gettext_lazy("Of an amount."))
+    currency = models.CharField(
+        gettext_lazy("currency"), max_length=3, blank=True, help_text=gettext_lazy("Of an amount.")
+    )
     is_of_forecast = models.BooleanField(
-        default=False, help_text=gettext_lazy("On what is expected at the term's end.")
+        gettext_lazy("of what is expected"),
+        default=False,
+        help_text=gettext_lazy("On what is expected at the term's end."),
     )
-    by_mail = models.BooleanField(default=True)
-    is_active = models.BooleanField(default=True)
-    created_at = models.DateTimeField()
-    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    by_mail = models.BooleanField(gettext_lazy("by mail"), default=True)
+    is_active = models.BooleanField(gettext_lazy("is active"), default=True)
+    created_at = models.DateTimeField(gettext_lazy("created at"))
+    created_by = models.ForeignKey(
+        User, verbose_name=gettext_lazy("created by"), null=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta:
         ordering: ClassVar = ["id"]

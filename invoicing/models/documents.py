@@ -120,36 +120,60 @@ class Invoice(models.Model):
         CREDIT_NOTE = "credit_note", _("credit note")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    series = models.ForeignKey(Series, on_delete=models.PROTECT, db_constraint=False, db_index=False)
-    number = models.CharField(max_length=40)
-    kind = models.CharField(max_length=20, choices=Kind.choices)
-    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="invoices", db_index=False)
-    run = models.ForeignKey(Run, null=True, on_delete=models.PROTECT, related_name="issued", db_constraint=False)
-    credits = models.ForeignKey(
-        "self", null=True, on_delete=models.PROTECT, related_name="credit_notes", db_index=False
+    series = models.ForeignKey(
+        Series, verbose_name=_("series"), on_delete=models.PROTECT, db_constraint=False, db_index=False
     )
-    reason = models.TextField(blank=True, help_text=_("Why it was credited or replaced."))
-    currency = models.CharField(max_length=3)
-    issued_on = models.DateField()
-    due_on = models.DateField()
-    total = models.DecimalField(max_digits=16, decimal_places=4, help_text=_("What is to be paid, with tax."))
-    tax_name = models.CharField(max_length=50, blank=True, default="", db_default="")
+    number = models.CharField(_("number"), max_length=40)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
+    client = models.ForeignKey(
+        Client, verbose_name=_("client"), on_delete=models.PROTECT, related_name="invoices", db_index=False
+    )
+    run = models.ForeignKey(
+        Run, verbose_name=_("run"), null=True, on_delete=models.PROTECT, related_name="issued", db_constraint=False
+    )
+    credits = models.ForeignKey(
+        "self",
+        verbose_name=_("credited invoice"),
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="credit_notes",
+        db_index=False,
+    )
+    reason = models.TextField(_("reason"), blank=True, help_text=_("Why it was credited or replaced."))
+    currency = models.CharField(_("currency"), max_length=3)
+    issued_on = models.DateField(_("issued on"))
+    due_on = models.DateField(_("due on"))
+    total = models.DecimalField(
+        _("total"), max_digits=16, decimal_places=4, help_text=_("What is to be paid, with tax.")
+    )
+    tax_name = models.CharField(_("name of the tax"), max_length=50, blank=True, default="", db_default="")
     tax_percent = models.DecimalField(
-        max_digits=6, decimal_places=3, null=True, help_text=_("Of the sum of its lines. Empty: it is not taxed.")
+        _("tax in percent"),
+        max_digits=6,
+        decimal_places=3,
+        null=True,
+        help_text=_("Of the sum of its lines. Empty: it is not taxed."),
     )
     tax_note = models.TextField(
-        blank=True, default="", db_default="", help_text=_("What the law wants it to say of its tax.")
+        _("statement on the tax"),
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("What the law wants it to say of its tax."),
     )
-    tax = models.DecimalField(max_digits=16, decimal_places=4, default=Decimal(0), db_default=Decimal(0))
-    seller = models.JSONField(help_text=_("Name and address at issue."))
-    buyer = models.JSONField(help_text=_("Name and address at issue."))
-    created_at = models.DateTimeField()
+    tax = models.DecimalField(_("tax"), max_digits=16, decimal_places=4, default=Decimal(0), db_default=Decimal(0))
+    seller = models.JSONField(_("seller"), help_text=_("Name and address at issue."))
+    buyer = models.JSONField(_("buyer"), help_text=_("Name and address at issue."))
+    created_at = models.DateTimeField(_("created at"))
     entry = models.BigIntegerField(
+        _("place in the books"),
         db_default=Func(Value("invoicing_entry"), function="nextval"),
         editable=False,
         help_text=_("The order in which documents of all series were written, whatever the clock said."),
     )
-    digest = models.CharField(max_length=64, help_text=_("Of its content and of the document before it in the series."))
+    digest = models.CharField(
+        _("digest"), max_length=64, help_text=_("Of its content and of the document before it in the series.")
+    )
 
     #: What only `with_credited` and `with_state` know.
     given_back: Decimal | None

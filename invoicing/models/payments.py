@@ -17,21 +17,31 @@ class Payment(models.Model):
     """Money that came in for an invoice, or, below zero, that went back. It is never changed: a mistake is taken
     back by another one."""
 
-    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="payments")
-    amount = models.DecimalField(max_digits=16, decimal_places=4)
-    received_on = models.DateField()
-    method = models.CharField(max_length=50, blank=True, help_text=gettext_lazy("Such as bank transfer."))
+    invoice = models.ForeignKey(
+        Invoice, verbose_name=gettext_lazy("invoice"), on_delete=models.PROTECT, related_name="payments"
+    )
+    amount = models.DecimalField(gettext_lazy("amount"), max_digits=16, decimal_places=4)
+    received_on = models.DateField(gettext_lazy("received on"))
+    method = models.CharField(
+        gettext_lazy("method"), max_length=50, blank=True, help_text=gettext_lazy("Such as bank transfer.")
+    )
     reference = models.CharField(
-        max_length=200, blank=True, help_text=gettext_lazy("What the bank or the payer calls it.")
+        gettext_lazy("reference"),
+        max_length=200,
+        blank=True,
+        help_text=gettext_lazy("What the bank or the payer calls it."),
     )
     key = models.CharField(
+        gettext_lazy("key against repetition"),
         max_length=100,
         blank=True,
         editable=False,
         help_text=gettext_lazy("Given by who reports it, so that it counts once."),
     )
-    at = models.DateTimeField()
-    by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(gettext_lazy("recorded at"))
+    by = models.ForeignKey(
+        User, verbose_name=gettext_lazy("recorded by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering: ClassVar = ["received_on", "id"]

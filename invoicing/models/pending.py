@@ -78,13 +78,19 @@ class OverageCharge(models.Model):
 class BackBilling(models.Model):
     """Leave to bill what a service used while a metric or usage invoicing was off, `[start, end)`."""
 
-    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="back_billings")
-    setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="+")
-    start = models.DateField()
-    end = models.DateField()
-    reason = models.TextField()
-    at = models.DateTimeField()
-    by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    service = models.ForeignKey(
+        Service, verbose_name=gettext_lazy("service"), on_delete=models.CASCADE, related_name="back_billings"
+    )
+    setting = models.ForeignKey(
+        MetricSetting, verbose_name=gettext_lazy("metric"), on_delete=models.PROTECT, related_name="+"
+    )
+    start = models.DateField(gettext_lazy("first day"))
+    end = models.DateField(gettext_lazy("day after the last"))
+    reason = models.TextField(gettext_lazy("reason"))
+    at = models.DateTimeField(gettext_lazy("decided at"))
+    by = models.ForeignKey(
+        User, verbose_name=gettext_lazy("decided by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         constraints: ClassVar = [

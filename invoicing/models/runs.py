@@ -31,23 +31,33 @@ class Run(models.Model):
     batch at hand; those of a run that never ended may be what ended it.
     """
 
-    on = models.DateField(help_text=gettext_lazy("Services due on this day or before were billed."))
-    started_at = models.DateTimeField()
-    started_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    ended_at = models.DateTimeField(null=True)
-    beat_at = models.DateTimeField(null=True, help_text=gettext_lazy("When it last said that it was at work."))
-    working_on = ArrayField(models.BigIntegerField(), default=list)
-    error = models.TextField(blank=True, help_text=gettext_lazy("What stopped it."))
-    due = models.PositiveIntegerField(default=0, help_text=gettext_lazy("Services that it found due."))
-    seconds = models.JSONField(default=dict, help_text=gettext_lazy("How long it took, by what it did."))
-    invoices = models.PositiveIntegerField(default=0)
-    services = models.PositiveIntegerField(default=0)
-    parked = models.PositiveIntegerField(default=0)
-    deferred = models.PositiveIntegerField(default=0)
-    held = models.PositiveIntegerField(default=0)
-    drafts = models.PositiveIntegerField(default=0)
-    credit_notes = models.PositiveIntegerField(default=0)
-    amounts = models.JSONField(default=dict, help_text=gettext_lazy("Total by currency."))
+    on = models.DateField(
+        gettext_lazy("billed up to"), help_text=gettext_lazy("Services due on this day or before were billed.")
+    )
+    started_at = models.DateTimeField(gettext_lazy("started at"))
+    started_by = models.ForeignKey(
+        User, verbose_name=gettext_lazy("started by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    ended_at = models.DateTimeField(gettext_lazy("ended at"), null=True)
+    beat_at = models.DateTimeField(
+        gettext_lazy("last sign of life"), null=True, help_text=gettext_lazy("When it last said that it was at work.")
+    )
+    working_on = ArrayField(models.BigIntegerField(), verbose_name=gettext_lazy("services at work"), default=list)
+    error = models.TextField(gettext_lazy("error"), blank=True, help_text=gettext_lazy("What stopped it."))
+    due = models.PositiveIntegerField(
+        gettext_lazy("services due"), default=0, help_text=gettext_lazy("Services that it found due.")
+    )
+    seconds = models.JSONField(
+        gettext_lazy("seconds by step"), default=dict, help_text=gettext_lazy("How long it took, by what it did.")
+    )
+    invoices = models.PositiveIntegerField(gettext_lazy("invoices"), default=0)
+    services = models.PositiveIntegerField(gettext_lazy("services"), default=0)
+    parked = models.PositiveIntegerField(gettext_lazy("services parked"), default=0)
+    deferred = models.PositiveIntegerField(gettext_lazy("metrics that wait"), default=0)
+    held = models.PositiveIntegerField(gettext_lazy("services held"), default=0)
+    drafts = models.PositiveIntegerField(gettext_lazy("drafts"), default=0)
+    credit_notes = models.PositiveIntegerField(gettext_lazy("credit notes"), default=0)
+    amounts = models.JSONField(gettext_lazy("amounts"), default=dict, help_text=gettext_lazy("Total by currency."))
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -126,13 +136,17 @@ class Decision(models.Model):
         HOLD = "hold", gettext_lazy("Hold")
         RELEASE = "release", gettext_lazy("Release")
 
-    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="decisions")
-    verdict = models.CharField(max_length=10, choices=Verdict.choices)
-    through = models.DateField()
-    amount = models.DecimalField(max_digits=16, decimal_places=4, null=True)
-    reason = models.TextField(blank=True)
-    at = models.DateTimeField()
-    by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    service = models.ForeignKey(
+        Service, verbose_name=gettext_lazy("service"), on_delete=models.CASCADE, related_name="decisions"
+    )
+    verdict = models.CharField(gettext_lazy("decision"), max_length=10, choices=Verdict.choices)
+    through = models.DateField(gettext_lazy("for terms that start until"))
+    amount = models.DecimalField(gettext_lazy("amount"), max_digits=16, decimal_places=4, null=True)
+    reason = models.TextField(gettext_lazy("reason"), blank=True)
+    at = models.DateTimeField(gettext_lazy("decided at"))
+    by = models.ForeignKey(
+        User, verbose_name=gettext_lazy("decided by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from metering.models.servers import Server
@@ -45,37 +46,47 @@ class Collection(models.Model):
         DROPPED = "dropped", _("Dropped")
 
     id = models.AutoField(primary_key=True)
-    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="collections")
-    tenant_key = models.CharField(max_length=255, blank=True)
-    as_of = models.DateTimeField()
-    started_at = models.DateTimeField()
-    ended_at = models.DateTimeField(null=True)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.RUNNING)
-    period_start = models.DateField(null=True)
-    period_end = models.DateField(null=True)
-    metrics = ArrayField(models.IntegerField(), default=list)
-    tenants = models.PositiveIntegerField(default=0)
-    new_tenants = models.PositiveIntegerField(default=0)
-    missing_tenants = models.PositiveIntegerField(default=0)
-    values_seen = models.PositiveIntegerField(default=0)
-    readings_stored = models.PositiveIntegerField(default=0)
-    unchanged = models.PositiveIntegerField(default=0, help_text=_("Values that were as they had been before."))
-    rejected = models.PositiveIntegerField(default=0)
-    problems = models.JSONField(default=list)
-    error = models.TextField(blank=True)
-    calls = models.PositiveIntegerField(default=0)
-    bytes = models.BigIntegerField(default=0)
-    seen_so_far = models.PositiveIntegerField(default=0, help_text=_("Tenants, while it is running."))
-    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    decided_at = models.DateTimeField(null=True, help_text=_("When a held one was stored or dropped."))
-    source = models.CharField(max_length=10, choices=Source.choices, default=Source.COLLECTION)
-    file_name = models.CharField(max_length=255, blank=True)
-    file_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the file.")
+    server = models.ForeignKey(Server, verbose_name=_("server"), on_delete=models.CASCADE, related_name="collections")
+    tenant_key = models.CharField(_("only tenant"), max_length=255, blank=True)
+    as_of = models.DateTimeField(_("as of"))
+    started_at = models.DateTimeField(_("started at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True)
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.RUNNING)
+    period_start = models.DateField(_("first day"), null=True)
+    period_end = models.DateField(_("day after the last"), null=True)
+    metrics = ArrayField(models.IntegerField(), verbose_name=_("metrics"), default=list)
+    tenants = models.PositiveIntegerField(_("tenants"), default=0)
+    new_tenants = models.PositiveIntegerField(_("new tenants"), default=0)
+    missing_tenants = models.PositiveIntegerField(_("missing tenants"), default=0)
+    values_seen = models.PositiveIntegerField(_("values seen"), default=0)
+    readings_stored = models.PositiveIntegerField(_("readings stored"), default=0)
+    unchanged = models.PositiveIntegerField(
+        _("unchanged"), default=0, help_text=_("Values that were as they had been before.")
+    )
+    rejected = models.PositiveIntegerField(_("rejected"), default=0)
+    problems = models.JSONField(_("problems"), default=list)
+    error = models.TextField(_("error"), blank=True)
+    calls = models.PositiveIntegerField(_("calls to the server"), default=0)
+    bytes = models.BigIntegerField(_("bytes"), default=0)
+    seen_so_far = models.PositiveIntegerField(_("seen so far"), default=0, help_text=_("Tenants, while it is running."))
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("asked by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("decided by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    decided_at = models.DateTimeField(_("decided at"), null=True, help_text=_("When a held one was stored or dropped."))
+    source = models.CharField(_("source"), max_length=10, choices=Source.choices, default=Source.COLLECTION)
+    file_name = models.CharField(_("file name"), max_length=255, blank=True)
+    file_digest = models.CharField(
+        _("digest of the file"), max_length=64, blank=True, help_text=_("SHA-256 of the file.")
+    )
 
     objects = CollectionQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("collection")
+        verbose_name_plural = _("collections")
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [models.Index(fields=["server", "-id"], name="collections_of_a_server")]
         constraints: ClassVar = [
@@ -93,7 +104,7 @@ class Collection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"no. {self.pk}"
+        return gettext("no. %(number)s") % {"number": self.pk}
 
     @property
     def is_stored(self) -> bool:

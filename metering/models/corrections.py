@@ -18,17 +18,19 @@ class Correction(models.Model):
     """What staff said that a closed period's usage was, and why. Never changed; a later one may follow it."""
 
     id = models.AutoField(primary_key=True)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="corrections")
-    metric = models.ForeignKey(Metric, on_delete=models.PROTECT, related_name="+")
-    start = models.DateField()
-    end = models.DateField()
+    tenant = models.ForeignKey(Tenant, verbose_name=_("tenant"), on_delete=models.PROTECT, related_name="corrections")
+    metric = models.ForeignKey(Metric, verbose_name=_("metric"), on_delete=models.PROTECT, related_name="+")
+    start = models.DateField(_("first day"))
+    end = models.DateField(_("day after the last"))
     before = models.DecimalField(
-        max_digits=24, decimal_places=6, null=True, help_text=_("None where nothing was known.")
+        _("value before"), max_digits=24, decimal_places=6, null=True, help_text=_("None where nothing was known.")
     )
-    value = models.DecimalField(max_digits=24, decimal_places=6)
-    reason = models.TextField()
-    at = models.DateTimeField()
-    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    value = models.DecimalField(_("value"), max_digits=24, decimal_places=6)
+    reason = models.TextField(_("reason"))
+    at = models.DateTimeField(_("corrected at"))
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("corrected by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]

@@ -33,15 +33,17 @@ class Metric(models.Model):
     """A thing that a provider can measure, as last declared by it. Kept when the provider drops it."""
 
     id = models.AutoField(primary_key=True)
-    provider = models.CharField(max_length=50)
-    system_name = models.CharField(max_length=100)
-    display_name = models.CharField(max_length=200)
-    type = models.CharField(max_length=10, choices=METRIC_TYPES)
-    unit_data = models.JSONField()
+    provider = models.CharField(_("kind of server"), max_length=50)
+    system_name = models.CharField(_("system name"), max_length=100)
+    display_name = models.CharField(_("name"), max_length=200)
+    type = models.CharField(_("type"), max_length=10, choices=METRIC_TYPES)
+    unit_data = models.JSONField(_("unit"))
 
     objects = MetricQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("metric")
+        verbose_name_plural = _("metrics")
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["provider", "system_name"], name="one_metric_per_provider_and_name"),
             models.CheckConstraint(

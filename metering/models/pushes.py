@@ -24,11 +24,20 @@ class PushKeyQuerySet(models.QuerySet["PushKey"]):
 class PushKey(Key):
     """What opens `POST /api/v1/usage` for one server."""
 
-    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="push_keys")
-    name = models.CharField(max_length=100, help_text=_("Who has it, such as shop-01."))
-    metrics = ArrayField(models.CharField(max_length=100), default=list, help_text=_("System names; empty for all."))
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
-    revoked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    server = models.ForeignKey(Server, verbose_name=_("server"), on_delete=models.CASCADE, related_name="push_keys")
+    name = models.CharField(_("who has it"), max_length=100, help_text=_("Who has it, such as shop-01."))
+    metrics = ArrayField(
+        models.CharField(max_length=100),
+        verbose_name=_("metrics"),
+        default=list,
+        help_text=_("System names; empty for all."),
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("created by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    revoked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("revoked by"), null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     objects = PushKeyQuerySet.as_manager()
 

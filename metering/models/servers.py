@@ -38,23 +38,26 @@ class ServerQuerySet(models.QuerySet["Server"]):
 class Server(models.Model):
     """One installation that a provider is pointed at."""
 
-    name = models.CharField(max_length=100, unique=True, help_text=_("As staff call it: pg-01."))
-    provider = models.CharField(max_length=50)
-    settings = models.JSONField(default=dict, blank=True)
-    credentials = CredentialsField(default=Credentials, blank=True, editable=False)
+    name = models.CharField(_("name"), max_length=100, unique=True, help_text=_("As staff call it: pg-01."))
+    provider = models.CharField(_("kind of server"), max_length=50)
+    settings = models.JSONField(_("settings"), default=dict, blank=True)
+    credentials = CredentialsField(_("credentials"), default=Credentials, blank=True, editable=False)
     time_zone = models.CharField(
+        _("time zone"),
         max_length=64,
         default=default_time_zone,
         validators=[validate_time_zone],
         help_text=_("Decides on which day and in which month a value falls."),
     )
     is_active = models.BooleanField(_("active"), default=True, help_text=_("Only active servers are collected."))
-    collected_at = models.DateTimeField(null=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    collected_at = models.DateTimeField(_("last collected"), null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = ServerQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("server")
+        verbose_name_plural = _("servers")
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [
             models.CheckConstraint(condition=~Q(name=""), name="server_has_a_name"),

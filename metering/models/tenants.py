@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from metering.models.servers import Server
 
@@ -17,13 +18,15 @@ class Tenant(models.Model):
     """
 
     id = models.AutoField(primary_key=True)
-    server = models.ForeignKey(Server, on_delete=models.PROTECT, related_name="tenants")
-    key = models.CharField(max_length=255)
-    first_seen_at = models.DateTimeField(null=True, editable=False)
-    missing_since = models.DateTimeField(null=True, editable=False)
-    is_claimed = models.BooleanField(db_default=False, editable=False)
+    server = models.ForeignKey(Server, verbose_name=_("server"), on_delete=models.PROTECT, related_name="tenants")
+    key = models.CharField(_("name on the server"), max_length=255)
+    first_seen_at = models.DateTimeField(_("first seen at"), null=True, editable=False)
+    missing_since = models.DateTimeField(_("missing since"), null=True, editable=False)
+    is_claimed = models.BooleanField(_("has a service"), db_default=False, editable=False)
 
     class Meta:
+        verbose_name = _("tenant")
+        verbose_name_plural = _("tenants")
         indexes: ClassVar = [
             # The few among millions that nobody is billed for.
             models.Index(

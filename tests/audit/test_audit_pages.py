@@ -198,7 +198,7 @@ def test_the_detail_shows_every_column_and_what_was_changed_with_it(ines):
         version = priced(setting, ("0", "1"), ("10", "0.80"))
     entry = Entry.objects.get(table="catalog_pricingversion", key=version.pk)
     page = browser_of(ines).get(reverse("staff_audit_entry", args=[entry.pk])).content.decode()
-    assert "Effective from" in page
+    assert "In force from" in page
     assert "Changed with it" in page
     assert "bracket" in page
     assert entry.digest in page
