@@ -16,7 +16,7 @@ from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import OVER, Client, Override, Product, ProductPrice, Service, UsedOfLimit, User
 from catalog.overrides import ONE_DAY, earliest_end
-from invoicing import payments, proof, related, review, searching, statistics, timelines, usage_invoicing
+from invoicing import payments, proof, related, review, searching, service_lists, statistics, timelines, usage_invoicing
 from invoicing.invoice_lists import Chosen
 from invoicing.models import Decision, Deferral, DraftInvoice, Invoice, Parked
 from invoicing.panel import Panel
@@ -59,9 +59,11 @@ def _parked_for(lacking: Missing, parked: Iterable[Parked]) -> list[Parked]:
 @require_GET
 @staff("catalog.view_service")
 def services(request: HttpRequest) -> HttpResponse:
-    """All of them, those that fit a word, or those of a client or a product."""
+    """All of them, those that fit a word or are in a state, or those of a client or a product."""
     query, of_client, of_product = lookup.cleaned(request.GET.get("q")), _of_client(request), None
-    rows = review.with_waiting(searching.listed_services(query)).select_related("client", "product", "tenant__server")
+    state = request.GET.get("state", "")
+    rows = review.with_waiting(service_lists.in_state(searching.listed_services(query), state))
+    rows = rows.select_related("client", "product", "tenant__server")
     if of_client:
         rows = rows.filter(client=of_client)
     if pk := _number(request.GET.get("product")):
@@ -71,7 +73,15 @@ def services(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "staff/services.html",
-        {"section": "services", "page": page, "query": query, "of_client": of_client, "of_product": of_product},
+        {
+            "section": "services",
+            "page": page,
+            "query": query,
+            "states": service_lists.states(state),
+            "state": state if state in service_lists.STATES else "",
+            "of_client": of_client,
+            "of_product": of_product,
+        },
     )
 
 

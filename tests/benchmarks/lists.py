@@ -88,9 +88,12 @@ FILL = [
         JOIN (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM metering_server) s ON s.place = g % 40""",
     """INSERT INTO catalog_service (public_id, client_id, product_id, tenant_id, name, status, cycle, anchor, next_term,
         next_due_on, bills_monthly, created_at)
-        SELECT gen_random_uuid(), 1 + g % {clients}, 1 + g % 20, g, 'site-' || left(md5(g::text), 8) || '.example',
-            'active', 'monthly', '2026-01-01', 1, current_date + g % 28, false, now()
+        SELECT gen_random_uuid(), 1 + g % {clients}, 1 + g % 20, CASE WHEN g % 5000 = 11 THEN NULL ELSE g END,
+            'site-' || left(md5(g::text), 8) || '.example',
+            CASE WHEN g % 1000 = 7 THEN 'suspended' ELSE 'active' END, 'monthly', '2026-01-01', 1, current_date + g % 28, false, now()
         FROM generate_series(1, {rows}) g""",
+    """INSERT INTO invoicing_parked (service_id, reason, needs_approval, since)
+        SELECT id, 'No price.', false, now() FROM catalog_service WHERE id % 2000 = 3""",
     "UPDATE metering_tenant SET is_claimed = true WHERE id <= {rows}",
     """INSERT INTO catalog_productprice (product_id, cycle, currency, amount)
         SELECT id, 'monthly', currency, 9 FROM catalog_product, unnest(ARRAY['USD', 'EUR']) AS currency""",
@@ -136,6 +139,9 @@ PAGES = [
     ("services, rare word", "/admin/services/?q=a1b2c"),
     ("services, word of all", "/admin/services/?q=example"),
     ("services, no hit", "/admin/services/?q=zqxjkv"),
+    ("services, suspended", "/admin/services/?state=suspended"),
+    ("services that wait", "/admin/services/?state=waits"),
+    ("services, no tenant", "/admin/services/?state=unmetered"),
     ("services of a product", "/admin/services/?product={product}"),
     ("services, client's name", "/admin/services/?q=lindqvist"),
     ("clients", "/admin/clients/"),
