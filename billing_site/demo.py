@@ -168,7 +168,7 @@ def make_servers() -> tuple[Server, Server]:
     filesystem, _ = Server.objects.update_or_create(
         name="files-demo", defaults={"provider": "filesystem", "settings": {"root": str(files)}}
     )
-    calls = {"system_name": "api_calls", "display_name": "API calls", "type": "day", "unit": "whole"}
+    calls = {"system_name": "api_calls", "display_name": "API calls", "type": "day", "unit": "requests"}
     Server.objects.update_or_create(name="app-demo", defaults={"provider": "push", "settings": {"metrics": [calls]}})
     return postgresql, filesystem
 

@@ -14,13 +14,13 @@ DAYS, PRICED, CHANGED = 425, 480, 190
 METRICS = {
     f"edge {MARK}": [
         ("egress", "Egress", "day", "GB"),
-        ("requests", "Requests", "day", "whole"),
+        ("requests", "Requests", "day", "requests"),
         ("objects", "Objects stored", "snapshot", "GB"),
     ],
     f"mail {MARK}": [
         ("mailboxes", "Mailboxes", "snapshot", "mailboxes"),
         ("mail_storage", "Mail storage", "snapshot", "GB"),
-        ("messages", "Messages sent", "day", "whole"),
+        ("messages", "Messages sent", "day", "messages"),
     ],
 }
 EDGE, MAIL = METRICS

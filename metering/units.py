@@ -119,12 +119,16 @@ ACCOUNTS = Unit("accounts", _("account"), _("accounts"))
 DOMAINS = Unit("domains", _("domain"), _("domains"))
 MAILBOXES = Unit("mailboxes", _("mailbox"), _("mailboxes"))
 DATABASES = Unit("databases", _("database"), _("databases"))
+USERS = Unit("users", _("user"), _("users"))
+REQUESTS = Unit("requests", _("request"), _("requests"))
+MESSAGES = Unit("messages", _("message"), _("messages"))
+HOURS = Unit("hours", _("hour"), _("hours"), "h", places=PLACES, factor=3600, base="second")
 
 BUILT_IN = {
     unit.code: unit
     for unit in [
         *(WHOLE, DECIMAL, BYTES, KB, MB, GB, TB, KIB, MIB, GIB, TIB),
-        *(ACCOUNTS, DOMAINS, MAILBOXES, DATABASES),
+        *(ACCOUNTS, DOMAINS, MAILBOXES, DATABASES, USERS, REQUESTS, MESSAGES, HOURS),
     ]
 }
 

@@ -27,7 +27,7 @@ from metering.providers.base import (
 )
 from metering.providers.base import gettext_noop as _
 from metering.providers.http import TLS, Client, Limits
-from metering.units import MAILBOXES, MB, Unit
+from metering.units import MAILBOXES, MB, MESSAGES
 
 PATH = "/doveadm/v1"
 
@@ -35,7 +35,7 @@ PATH = "/doveadm/v1"
 _TYPES = {"STORAGE": (DISK, 1024), "MESSAGE": ("messages", 1)}
 _LEVELS = (
     Metric(DISK, _("Mail storage"), MetricType.SNAPSHOT, MB),
-    Metric("messages", _("Messages"), MetricType.SNAPSHOT, Unit("messages", _("message"), _("messages"))),
+    Metric("messages", _("Messages"), MetricType.SNAPSHOT, MESSAGES),
 )
 _COUNT = Metric("mailboxes", _("Mailboxes"), MetricType.SNAPSHOT, MAILBOXES)
 _TENANTS = (("domains", _("domains: what is behind the @")), ("users", _("users")))

@@ -34,7 +34,7 @@ from metering.providers.base import (
 )
 from metering.providers.base import gettext_noop as _
 from metering.providers.http import Client, Limits
-from metering.units import GB, GIB, PLACES, Unit
+from metering.units import GB, GIB, HOURS, PLACES, Unit
 
 #: A node says every ten seconds how its guests are, and answers some seconds after `as_of`: a restart is
 #: believed from this long after the collection before. Else what a guest had counted just before that
@@ -44,7 +44,6 @@ SLACK = timedelta(minutes=1)
 LONGEST_UPTIME = Decimal(100 * 366 * 24 * 3600)
 
 VCPUS = Unit("vcpus", "vCPU", "vCPUs", places=PLACES)
-HOURS = Unit("hours", _("hour"), _("hours"), "h", places=PLACES, factor=3600, base="second")
 GUESTS = Unit("guests", _("guest"), _("guests"))
 
 # Levels, and the counters, with what the API calls them.

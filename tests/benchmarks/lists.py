@@ -90,7 +90,8 @@ FILL = [
         next_due_on, bills_monthly, created_at)
         SELECT gen_random_uuid(), 1 + g % {clients}, 1 + g % 20, CASE WHEN g % 5000 = 11 THEN NULL ELSE g END,
             'site-' || left(md5(g::text), 8) || '.example',
-            CASE WHEN g % 1000 = 7 THEN 'suspended' ELSE 'active' END, 'monthly', '2026-01-01', 1, current_date + g % 28, false, now()
+            CASE WHEN g % 1000 = 7 THEN 'suspended' ELSE 'active' END, 'monthly', '2026-01-01', 1,
+            current_date + g % 28, false, now()
         FROM generate_series(1, {rows}) g""",
     """INSERT INTO invoicing_parked (service_id, reason, needs_approval, since)
         SELECT id, 'No price.', false, now() FROM catalog_service WHERE id % 2000 = 3""",
