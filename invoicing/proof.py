@@ -127,7 +127,7 @@ class Proof:
 
 
 def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:
-    """Return the invoice's lines with what is behind each, in seven queries for any number of lines.
+    """Return the invoice's lines with what is behind each, in five to nine queries for any number of lines.
 
     `among` are the invoices that the viewer may see.
     """
@@ -152,7 +152,7 @@ def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
 
 
 def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
-    """Return lines with their periods and the lines that they belong to, in two queries. See `of_invoice`."""
+    """Return lines with their periods and the lines that they belong to, in two or three queries. See `of_invoice`."""
     periods: dict[UUID, list[BilledPeriod]] = defaultdict(list)
     for period in BilledPeriod.objects.filter(line__in=lines).order_by("start", "part"):
         assert period.line_id is not None
