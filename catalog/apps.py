@@ -6,4 +6,4 @@ from django.utils.translation import gettext_lazy as _
 
 class CatalogConfig(AppConfig):
     name = "catalog"
-    verbose_name = _("catalog")
+    verbose_name = _("Catalog")

@@ -10,7 +10,7 @@ from metering.providers import networks
 
 class MeteringConfig(AppConfig):
     name = "metering"
-    verbose_name = _("metering")
+    verbose_name = _("Metering")
 
     def ready(self) -> None:
         try:
