@@ -11,6 +11,7 @@ from catalog import orders
 from catalog.models import Client
 from catalog.order_form import OrderForm
 from catalog.orders import CannotOrder
+from metering import lookup
 from metering.access import staff
 
 
@@ -33,5 +34,5 @@ def add(request: HttpRequest) -> HttpResponse:
 
 def _asked_for(request: HttpRequest) -> Client | None:
     """The client whose page led here."""
-    pk = request.GET.get("client", "")
-    return Client.objects.filter(pk=pk).first() if pk.isascii() and pk.isdecimal() and len(pk) < 19 else None
+    pk = lookup.number(request.GET.get("client"))
+    return Client.objects.filter(pk=pk).first() if pk else None

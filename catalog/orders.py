@@ -29,11 +29,6 @@ class Order:
     name: str
 
 
-def latest_start(today: date) -> date:
-    """Return the last day on which a new service may start."""
-    return today + AHEAD
-
-
 def place(
     order: Order,
     *,
@@ -46,8 +41,8 @@ def place(
     product, start = order.product, order.start
     if not product.is_active:
         raise CannotOrder(_("%(product)s is not sold any more.") % {"product": product})
-    if start > latest_start(today):
-        raise CannotOrder(_("Let it start on %(day)s or before.") % {"day": latest_start(today)})
+    if start > (latest := today + AHEAD):
+        raise CannotOrder(_("Let it start on %(day)s or before.") % {"day": latest})
     for lacking in missing_prices.of_order(product, order.client.currency, order.cycle, today):
         raise CannotOrder(lacking.sentence)
     clock = Cycle.MONTHLY if product.bills_monthly else order.cycle

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Case, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, Exists, OuterRef, QuerySet, Subquery, Value, When
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -195,6 +195,14 @@ def with_waiting(services: QuerySet[Service]) -> QuerySet[Service]:
             default=Value(""),
         )
     )
+
+
+def waiting() -> QuerySet[Any, Any]:
+    """Return the ids of the services to which `with_waiting` gives something."""
+    newer = Decision.objects.filter(service=OuterRef("service"), pk__gt=OuterRef("pk"))
+    held = Decision.objects.filter(~Exists(newer), verdict=Decision.Verdict.HOLD).order_by()
+    # Together in one: with two of them, all services would be looked at by name.
+    return held.values("service").union(Parked.objects.values("service"))
 
 
 def is_let_through(decision: Decision | None, due: date | None) -> bool:

@@ -2,11 +2,11 @@
 
 from typing import TypeVar
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from catalog.models import OVER, Service
-from invoicing.models import Decision, Parked
+from invoicing import review
 
 Rows = TypeVar("Rows", bound=QuerySet[Service])
 
@@ -26,10 +26,7 @@ def states(chosen: str) -> list[tuple[str, str, bool]]:
 def in_state(rows: Rows, state: str) -> Rows:
     """Return those of the services that are in a state; all of them for a word that is none."""
     if state == "waits":
-        newer = Decision.objects.filter(service=OuterRef("service"), pk__gt=OuterRef("pk"))
-        held = Decision.objects.filter(~Exists(newer), verdict=Decision.Verdict.HOLD).order_by()
-        # Together in one: with two of them, all services would be looked at by name.
-        return rows.filter(pk__in=held.values("service").union(Parked.objects.values("service")))
+        return rows.filter(pk__in=review.waiting())
     if state == "unmetered":
         return rows.filter(tenant=None).exclude(product__provider="").exclude(status__in=OVER)
     return rows.filter(status=state) if state in Service.Status.values else rows

@@ -66,7 +66,7 @@ def services(request: HttpRequest) -> HttpResponse:
     rows = rows.select_related("client", "product", "tenant__server")
     if of_client:
         rows = rows.filter(client=of_client)
-    if pk := _number(request.GET.get("product")):
+    if pk := lookup.number(request.GET.get("product")):
         of_product = get_object_or_404(Product, pk=pk)
         rows = rows.filter(product=of_product)
     page = CappedPaginator(rows.defer("tenant__server__credentials"), PAGE).get_page(request.GET.get("page"))
@@ -194,12 +194,8 @@ def invoices(request: HttpRequest) -> HttpResponse:
 
 def _of_client(request: HttpRequest) -> Client | None:
     """The client that a list is asked for, if it is asked for one."""
-    pk = _number(request.GET.get("client"))
+    pk = lookup.number(request.GET.get("client"))
     return get_object_or_404(Client, pk=pk) if pk else None
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 @require_GET

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from catalog.client_forms import client_called, offered_clients
 from catalog.models import OVER, Client, Product, ProductPrice, Service
+from catalog.order_form import DayInput
 from catalog.orders import Order
 from catalog.terms import Cycle
 from catalog.typed import home_first
@@ -18,10 +19,6 @@ from metering.models import Server, Tenant
 
 SELECT = {"class": "form-select"}
 TEXT = {"class": "form-control", "autocomplete": "off", "spellcheck": "false"}
-
-
-class DayInput(forms.DateInput):
-    input_type = "date"
 
 
 class FilterForm(forms.Form):

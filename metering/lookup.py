@@ -39,6 +39,11 @@ def cleaned(text: str | None) -> str:
     return " ".join((text or "")[: 4 * LONGEST].replace("\0", " ").split())[:LONGEST]
 
 
+def number(text: str | None) -> int | None:
+    """Return the number that an address asks for; None where it is none that a row has."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
 def in_order(rows: Rows, name: str) -> Rows:
     """Order rows by a text column as the index does: by its lower case, byte by byte."""
     return rows.order_by(_lowered(name), "pk")
