@@ -1,5 +1,6 @@
 """Staff order a service for a client, and nobody orders what could not be billed."""
 
+import re
 from datetime import date
 
 import pytest
@@ -7,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import escape
 
 from catalog.models import Client, Product, Service
-from tests.builders import a_client, a_product, a_staff_user, at
+from tests.builders import a_client, a_product, a_setting, a_staff_user, a_user, at, panel, says
 
 pytestmark = pytest.mark.django_db
 
@@ -112,3 +113,19 @@ def test_a_product_that_is_not_sold_any_more_is_not_offered(ines):
     assert "Choose a product that is offered." in words
     assert not Service.objects.exists()
     assert answer.status_code == 200
+
+
+def test_no_link_of_a_service_that_was_just_added_leads_nowhere(ines):
+    """It has no tenant, and so no history of any metric."""
+    with panel(says()):
+        product, client = a_product(), a_client(users=(sara := a_user(),))
+        a_setting(product)
+        order(ines, client=client.name, product=product.pk)
+        service = Service.objects.get()
+        for user, name in ((None, "staff_service"), (sara, "portal_service")):
+            if user is not None:
+                ines.force_login(user)
+            page = ines.get(reverse(name, args=[service.public_id])).content.decode()
+            assert "Disk" in page
+            links = set(re.findall(r'href="(/[^"#?]*services/[^"#?]*)', page))
+            assert {link: ines.get(link).status_code for link in links} == dict.fromkeys(links, 200)
