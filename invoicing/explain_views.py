@@ -33,13 +33,13 @@ def _own(request: HttpRequest) -> QuerySet[Invoice]:
 @require_GET
 @client_user
 def portal_line(request: HttpRequest, pk: UUID, line: UUID) -> HttpResponse:
-    return _line_page(request, "portal", _explained(_own(request), pk, line))
+    return _line_page(request, "portal", _own(request), pk, line)
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def staff_line(request: HttpRequest, pk: UUID, line: UUID) -> HttpResponse:
-    return _line_page(request, "staff", _explained(Invoice.objects.all(), pk, line))
+    return _line_page(request, "staff", Invoice.objects.all(), pk, line)
 
 
 @require_GET
@@ -90,14 +90,22 @@ def staff_readings_csv(request: HttpRequest, pk: UUID, line: UUID) -> StreamingH
     return _readings_csv(_explained(Invoice.objects.all(), pk, line), for_staff=True)
 
 
-def _explained(among: QuerySet[Invoice], pk: UUID, line: UUID) -> Explanation:
+def _found(among: QuerySet[Invoice], pk: UUID, line: UUID) -> Line:
     lines = proof.with_sources(Line.objects.filter(invoice__in=among).select_related("invoice"))
-    found = get_object_or_404(lines, pk=line, invoice_id=pk)
-    return explanation.of_line(found, among)
+    return get_object_or_404(lines, pk=line, invoice_id=pk)
 
 
-def _line_page(request: HttpRequest, area: str, explained: Explanation) -> HttpResponse:
-    """What does this line say, and where does it come from?"""
+def _explained(among: QuerySet[Invoice], pk: UUID, line: UUID) -> Explanation:
+    return explanation.of_line(_found(among, pk, line), among)
+
+
+def _line_page(request: HttpRequest, area: str, among: QuerySet[Invoice], pk: UUID, line: UUID) -> HttpResponse:
+    """What does this line say, and where does it come from? In short, where its invoice unfolds it."""
+    found = _found(among, pk, line)
+    if "X-Brief" in request.headers:
+        brief = {"area": area, "invoice": found.invoice, "proof": proof.of_line(found, among)}
+        return render(request, "_partials/_proof.html", brief)
+    explained = explanation.of_line(found, among)
     periods = Paginator(explained.periods, PAGE).get_page(request.GET.get("page"))
     only = explained.periods[0] if len(explained.periods) == 1 else None
     shown = {

@@ -1,7 +1,7 @@
 """From a line to the readings behind it, for everybody who may see the invoice."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 
 from catalog.aggregation import Periods
 from catalog.money import round_amount
-from invoicing import parts, questions
+from invoicing import parts
 from invoicing.models import BilledPeriod, Invoice, Line, Question
 from invoicing.parts import Part
 from invoicing.stated import Stated
@@ -44,7 +44,6 @@ class Proof:
     """
 
     line: Line
-    unit: Unit | None
     currency: str
     periods: list[tuple[BilledPeriod, Decimal]] = field(default_factory=list)
     readings: list[Seen] = field(default_factory=list)
@@ -54,10 +53,14 @@ class Proof:
     #: The newest question about it, on the page of the invoice.
     question: Question | None = None
 
+    @cached_property
+    def unit(self) -> Unit | None:
+        return Unit.from_json(self.line.unit) if self.line.unit else None
+
     @property
     def is_usage(self) -> bool:
         """Whether a quantity was rated. A credit for another reason has none."""
-        return self.unit is not None and self.line.quantity is not None
+        return self.line.statement_id is not None and self.line.quantity is not None
 
     @property
     def is_correction(self) -> bool:
@@ -126,47 +129,43 @@ class Proof:
         return self.unit.symbol or str(self.unit).capitalize()
 
 
-def of_invoice(invoice: Invoice, among: QuerySet[Invoice]) -> list[Proof]:
-    """Return the invoice's lines with what is behind each, in five to nine queries for any number of lines.
-
-    `among` are the invoices that the viewer may see.
-    """
-    proofs = of_lines(list(with_sources(invoice.lines.order_by("position"))), among)
-    last = [proof.periods[-1][0] for proof in proofs if proof.periods]
-    readings = _readings(last, invoice.created_at)
-    threads = questions.by_line(proof.line for proof in proofs)
-    for proof in proofs:
-        proof.question = threads.get(proof.line.pk)
-        if (unit := proof.unit) is not None:
-            proof.readings = [
-                Seen(read_at, unit.from_base(value), collection)
-                for read_at, value, collection in readings[proof.line.pk]
-            ]
-    return proofs
-
-
 def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
     """Fetch what the proof of a line reads of others, except its invoice."""
     rows = lines.select_related("service", "setting__metric")
     return rows.prefetch_related("override__setting__metric", "override__prices")
 
 
+def of_line(line: Line, among: QuerySet[Invoice]) -> Proof:
+    """Return a line, fetched `with_sources`, with its newest readings, in three or four queries. See `of_lines`."""
+    [proof] = of_lines([line], among)
+    if proof.periods and proof.unit is not None:
+        proof.readings = list(_readings(proof.periods[-1][0], proof.unit, line.invoice.created_at))
+    return proof
+
+
 def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
-    """Return lines with their periods and the lines that they belong to, in two or three queries. See `of_invoice`."""
+    """Return lines with their periods and the lines that they belong to, in two or three queries.
+
+    `among` are the invoices that the viewer may see.
+    """
     periods: dict[UUID, list[BilledPeriod]] = defaultdict(list)
     for period in BilledPeriod.objects.filter(line__in=lines).order_by("start", "part"):
         assert period.line_id is not None
         periods[period.line_id].append(period)
-    kin = _Kin(lines, among)
-    proofs = []
-    for line in lines:
-        unit = Unit.from_json(line.unit) if line.unit else None
-        related = kin.origin(line), kin.later[line.pk], kin.beside(line)
-        proof = Proof(line, unit, line.invoice.currency, [], [], *related)
-        if unit is not None:
-            proof.periods = [(period, unit.from_base(period.value)) for period in periods[line.pk]]
-        proofs.append(proof)
+    proofs = with_kin(lines, among)
+    for proof in proofs:
+        if (unit := proof.unit) is not None:
+            proof.periods = [(period, unit.from_base(period.value)) for period in periods[proof.line.pk]]
     return proofs
+
+
+def with_kin(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
+    """Return lines with the lines that they belong to and nothing else, in one query or two."""
+    kin = _Kin(lines, among)
+    return [
+        Proof(line, line.invoice.currency, origin=kin.origin(line), later=kin.later[line.pk], beside=kin.beside(line))
+        for line in lines
+    ]
 
 
 class _Kin:
@@ -203,34 +202,17 @@ def _is_correction(line: Line) -> bool:
     return line.corrects_id is not None and line.before is not None
 
 
-def _readings(
-    periods: Sequence[BilledPeriod], until: datetime
-) -> dict[UUID, list[tuple[datetime, Decimal, int | None]]]:
-    """Return the newest readings of each line's last period that there were at an instant, newest first.
+def _readings(period: BilledPeriod, unit: Unit, until: datetime) -> Iterator[Seen]:
+    """Yield the newest readings of a period that there were at an instant, newest first.
 
     A level that did not change has no reading of its own day, so the newest one before the day counts.
     """
-    found: dict[UUID, list[tuple[datetime, Decimal, int | None]]] = defaultdict(list)
-    if not periods:
-        return found
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT p.line, r.read_at, r.value, r.collection_id"
-            " FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::date[])"
-            "      AS p (line, tenant, metric, measured_on)"
-            " CROSS JOIN LATERAL (SELECT read_at, value, collection_id FROM metering_reading"
-            "   WHERE tenant_id = p.tenant AND metric_id = p.metric AND start <= p.measured_on AND read_at <= %s"
-            "   ORDER BY read_at DESC LIMIT %s) r"
-            " ORDER BY r.read_at DESC",
-            [
-                [period.line_id for period in periods],
-                [period.tenant_id for period in periods],
-                [period.metric_id for period in periods],
-                [period.measured_on for period in periods],
-                until,
-                SHOWN,
-            ],
+            "SELECT read_at, value, collection_id FROM metering_reading"
+            " WHERE tenant_id = %s AND metric_id = %s AND start <= %s AND read_at <= %s"
+            " ORDER BY read_at DESC LIMIT %s",
+            [period.tenant_id, period.metric_id, period.measured_on, until, SHOWN],
         )
-        for line, *reading in cursor.fetchall():
-            found[line].append(tuple(reading))
-    return found
+        for read_at, value, collection in cursor.fetchall():
+            yield Seen(read_at, unit.from_base(value), collection)

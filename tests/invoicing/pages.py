@@ -23,6 +23,18 @@ def post(client, name, *arguments, said=(), **data):
     return words(response)
 
 
+def unfolded(client, where):
+    """Open a page and return its markup on one line, with what each of its folds fetches when it is opened."""
+    response = client.get(where)
+    assert response.status_code == 200
+    shown = response.content.decode()
+    for fold in re.findall(r'href="([^"]+)"\s+data-brief', shown):
+        brief = client.get(fold, headers={"X-Brief": "1"})
+        assert brief.status_code == 200
+        shown += brief.content.decode()
+    return " ".join(shown.split())
+
+
 def words(response):
     text = re.sub(r"<(head|script|nav)\b.*?</\1>", " ", response.content.decode(), flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", text).replace("&#x27;", "'").replace("&quot;", '"').split())

@@ -32,6 +32,7 @@ from tests.builders import (
     tenant_says,
 )
 from tests.invoicing.documents import fee, given_back, issued, usage
+from tests.invoicing.pages import unfolded
 
 pytestmark = pytest.mark.django_db
 
@@ -68,9 +69,7 @@ def credit(invoice, amount, reason="Four days of outage", **values):
 
 def page(client, user, where):
     client.force_login(user)
-    response = client.get(where)
-    assert response.status_code == 200
-    return " ".join(response.content.decode().split())
+    return unfolded(client, where)
 
 
 BOTH = pytest.mark.parametrize("area", ["portal", "staff"])

@@ -32,6 +32,7 @@ from tests.builders import (
     tenant_says,
 )
 from tests.invoicing.documents import fee, issued, usage
+from tests.invoicing.pages import unfolded
 
 pytestmark = pytest.mark.django_db
 
@@ -80,9 +81,7 @@ def address(name, invoice, *more):
 
 def page(client, user, where):
     client.force_login(user)
-    response = client.get(where)
-    assert response.status_code == 200
-    return " ".join(response.content.decode().split())
+    return unfolded(client, where)
 
 
 def a_month_of_traffic(service):
@@ -200,6 +199,24 @@ def test_on_the_invoice_many_periods_are_summed_up(client, sara, service):
     assert 'data-label="Usage"' not in shown
 
 
+@pytest.mark.parametrize("area", ["portal", "staff"])
+def test_a_line_in_short_takes_the_same_number_of_queries_for_more_periods(client, sara, ines, service, area):
+    few, many = days(service, 2), days(a_service(service.product, service.client, other(service)), 92)
+    client.force_login(sara if area == "portal" else ines)
+    brief = {"X-Brief": "1"}
+    queries(client, address(f"{area}_line", few), brief)
+    few, many = (queries(client, address(f"{area}_line", one), brief) for one in (few, many))
+    assert few == many
+
+
+def test_a_line_of_another_client_does_not_exist_in_short_either(client, service):
+    invoice = days(service, 2)
+    eve = a_user("eve@other.test")
+    a_client("Other", users=(eve,))
+    client.force_login(eve)
+    assert client.get(address("portal_line", invoice), headers={"X-Brief": "1"}).status_code == 404
+
+
 def test_each_period_that_was_rated_by_itself_has_its_amount(client, sara, service):
     invoice = days(service, 20, each=True)
     shown = page(client, sara, address("portal_line", invoice))
@@ -228,9 +245,9 @@ def other(service):
     return a_tenant(service.tenant.server, "bob")
 
 
-def queries(client, where):
+def queries(client, where, headers=None):
     with CaptureQueriesContext(connection) as captured:
-        assert client.get(where).status_code == 200
+        assert client.get(where, headers=headers or {}).status_code == 200
     return len(captured)
 
 

@@ -37,6 +37,7 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.invoicing.pages import unfolded
 
 pytestmark = pytest.mark.django_db
 
@@ -81,9 +82,8 @@ def billed(server, gigabytes="37", **values):
 def see(client, user, name, *arguments):
     client.force_login(user)
     with panel():
-        response = client.get(reverse(name, args=arguments))
-    assert response.status_code == 200
-    return " ".join(re.sub(r"<[^>]+>", " ", response.content.decode()).replace("&nbsp;", " ").split())
+        shown = unfolded(client, reverse(name, args=arguments))
+    return " ".join(re.sub(r"<[^>]+>", " ", shown).replace("&nbsp;", " ").split())
 
 
 # What is billed
