@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from catalog import money
+from catalog.pricing import Scheme
 from catalog.wording import AGGREGATIONS, charge_rows, charge_sentence, price_rows, price_sentence
 from invoicing import meter
-from invoicing.chart import Chart
+from invoicing.chart import Chart, Table
 from invoicing.meter import Meter
 from invoicing.statistics import Statistics
 from metering import dates
@@ -51,12 +54,6 @@ class Panel:
         return price_sentence(one.pricing, one.unit, one.currency) if one.pricing else ""
 
     @property
-    def price_rows(self) -> list[tuple[str, str]]:
-        """The brackets as rows of a table."""
-        one = self.figures
-        return price_rows(one.pricing, one.unit, one.currency) if one.pricing else []
-
-    @property
     def what_counts(self) -> str:
         """What of a level is charged, where that is not what it is in the end."""
         one = self.figures
@@ -74,8 +71,43 @@ class Panel:
         )
 
     @property
-    def charge_rows(self) -> list[tuple[str, str, str, str]]:
-        """How the charge comes about, as rows of a table; none where several lines make it."""
+    def has_price_table(self) -> bool:
+        """Whether the price, or what it comes to, is more than a sentence says."""
+        one = self.figures
+        return one.pricing is not None and (len(one.pricing.brackets) > 1 or len(self._charge_rows) > 1)
+
+    @property
+    def price_table(self) -> Table:
+        """The brackets."""
+        one = self.figures
+        assert one.pricing is not None
+        head = _("Price") if one.pricing.scheme is Scheme.PACKAGE else _("Price each")
+        rows = price_rows(one.pricing, one.unit, one.currency)
+        return Table(self._prices_since, (capfirst(one.unit.plural), head), rows)
+
+    @property
+    def _prices_since(self) -> str:
+        one = self.figures
+        assert one.in_force is not None
+        if one.agreed and one.agreed.has_own_prices:
+            since = _("Agreed for you, from %(day)s") % {"day": dates.full_day(one.agreed.start)}
+        else:
+            day = dates.full_day(one.in_force.version.effective_from)
+            since = _("The price, in force since %(day)s") % {"day": day}
+        return ", ".join([since, _("before the discount")]) if one.agreed and one.agreed.discount else since
+
+    @property
+    def charge_table(self) -> Table | None:
+        """How the charge comes about; None where nothing is charged, or several lines make it."""
+        one = self.figures
+        if not one.amount or not (rows := self._charge_rows):
+            return None
+        told = {"quantity": one.unit.write(one.charged_quantity), "amount": money.write(one.amount, one.currency)}
+        heads = _("Units"), _("Quantity"), _("Price each"), _("Amount")
+        return Table(_("Your %(quantity)s make %(amount)s") % told, heads, rows)
+
+    @property
+    def _charge_rows(self) -> list[tuple[str, str, str, str]]:
         one = self.figures
         if len(one.charges) != 1 or one.pricing is None:
             return []

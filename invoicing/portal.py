@@ -25,7 +25,15 @@ MOST_ALERTS = 5
 #: Services that run come before those that are over.
 ORDER = ("status", "name", "pk")
 RELATED = ("client__tax_rate", "product", "tenant__server")
-OF_ONE = (*RELATED, "used_of_limit")
+#: What the page of a service reads: of what it belongs to, little.
+READ = [
+    *("client", "product", "tenant", "public_id", "name", "status", "cycle", "anchor", "next_term", "next_due_on"),
+    *("bills_monthly", "metered_from", "terminated_on", "client__name", "client__currency", "client__tax_rate"),
+    *("product__name", "product__provider", "product__bills_suspended", "product__invoice_days_ahead"),
+    *("product__grace_days", "tenant__server__provider", "tenant__server__time_zone", "tenant__server__collected_at"),
+    *("used_of_limit__disk_used", "used_of_limit__disk_limit", "used_of_limit__bandwidth_used"),
+    *("used_of_limit__bandwidth_limit", "used_of_limit__measured_at"),
+]
 
 
 def _own_services(request: HttpRequest) -> list[Service]:
@@ -34,7 +42,7 @@ def _own_services(request: HttpRequest) -> list[Service]:
 
 
 def _own_service(request: HttpRequest, public_id: UUID) -> Service:
-    own = Service.objects.of_clients(clients_of(request)).select_related(*OF_ONE)
+    own = Service.objects.of_clients(clients_of(request)).select_related(*RELATED, "used_of_limit").only(*READ)
     return get_object_or_404(own, public_id=public_id)
 
 

@@ -1,6 +1,6 @@
 """What templates need to write: icons, amounts, quantities and times."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -9,8 +9,8 @@ from typing import Any
 from django import template
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils.html import escape, format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from catalog import money
@@ -113,18 +113,6 @@ def as_it_is(value: object) -> str:
         case Decimal():
             return language.in_digits(f"{plain(value)}")
     return str(value)
-
-
-@register.simple_tag
-def table_rows(rows: Iterable[Sequence[str]]) -> SafeString:
-    """Write the rows of a table whose first column names the row and whose others are numbers. A page has
-    hundreds of them, for which Django's own loops would take as long as for all the rest."""
-    return mark_safe("".join(_row(*row) for row in rows))  # noqa: S308  # nosec B308, B703: each cell is escaped
-
-
-def _row(name: str, *cells: str) -> str:
-    numbers = "".join(f'<td role="cell" class="tp-r">{escape(cell)}</td>' for cell in cells)
-    return f'<tr role="row"><th scope="row" role="rowheader">{escape(name)}</th>{numbers}</tr>'
 
 
 @register.filter

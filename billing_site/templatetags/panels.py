@@ -1,0 +1,48 @@
+"""The facts and the tables of panels, written here: a page has hundreds of their small parts, for which Django's
+templates would take as long as for all the rest of it."""
+
+from collections.abc import Iterator
+
+from django import template
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from invoicing import facts as told
+from invoicing.chart import Table
+from invoicing.facts import Fact
+from invoicing.panel import Panel
+
+register = template.Library()
+
+
+@register.simple_tag
+def facts(panel: Panel) -> SafeString:
+    """Write the facts of a metric, as rows of a list of terms."""
+    return mark_safe("".join(map(_fact, told.of(panel))))  # noqa: S308  # nosec B308, B703: each word is escaped
+
+
+def _fact(fact: Fact) -> str:
+    said = f"<b>{escape(fact.said)}</b>" if fact.is_amount else escape(fact.said)
+    notes = "".join(f'<span class="tp-sub">{escape(note)}</span>' for note in fact.notes)
+    return f"<div><dt>{escape(fact.name)}</dt><dd>{said}{notes}</dd></div>"
+
+
+@register.simple_tag
+def table(shown: Table) -> SafeString:
+    """Write a table whose first column names the row and whose others are numbers."""
+    return mark_safe("".join(_table(shown)))  # noqa: S308  # nosec B308, B703: each cell is escaped
+
+
+def _table(shown: Table) -> Iterator[str]:
+    yield f'<table class="tp-table tp-table-sm tp-table-fit" role="table"><caption>{escape(shown.caption)}</caption>'
+    first, *others = shown.heads
+    yield f'<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">{escape(first)}</th>'
+    for head in others:
+        yield f'<th scope="col" role="columnheader" class="tp-r">{escape(head)}</th>'
+    yield '</tr></thead><tbody role="rowgroup">'
+    for name, *cells in shown.rows:
+        yield f'<tr role="row"><th scope="row" role="rowheader">{escape(name)}</th>'
+        for cell in cells:
+            yield f'<td role="cell" class="tp-r">{escape(cell)}</td>'
+        yield "</tr>"
+    yield "</tbody></table>"
