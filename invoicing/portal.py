@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from catalog import price_list
 from catalog.access import client_user, clients_of
 from catalog.models import ProductPrice, Service
-from invoicing import alerts, invoice_lists, overview, receivables, sheet, statistics, usage_charts
+from invoicing import alerts, invoice_lists, invoice_page, overview, receivables, statistics, usage_charts
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
@@ -147,4 +147,4 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
     """Is this right?"""
     own, today = Invoice.objects.of_clients(clients_of(request)), timezone.localdate()
     one = get_object_or_404(own.with_state(today), pk=pk)
-    return render(request, "portal/invoice.html", {"section": "invoices"} | sheet.of_invoice(one, own, today))
+    return render(request, "portal/invoice.html", {"section": "invoices"} | invoice_page.of(one, own, today))

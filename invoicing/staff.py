@@ -16,7 +16,7 @@ from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import OVER, Client, Override, Product, ProductPrice, Service, UsedOfLimit, User
 from catalog.overrides import ONE_DAY, earliest_end
-from invoicing import review, searching, service_lists, sheet, statistics, timelines, usage_invoicing
+from invoicing import invoice_page, review, searching, service_lists, statistics, timelines, usage_invoicing
 from invoicing.invoice_lists import Chosen
 from invoicing.models import Decision, Deferral, DraftInvoice, Invoice, Parked
 from invoicing.panel import Panel
@@ -204,7 +204,7 @@ def invoice(request: HttpRequest, pk: str) -> HttpResponse:
     today = timezone.localdate()
     one = get_object_or_404(Invoice.objects.select_related("client").with_state(today), pk=pk)
     section = {"section": "credit_notes" if one.is_credit_note else "invoices"}
-    return render(request, "staff/invoice.html", section | sheet.of_invoice(one, Invoice.objects.all(), today))
+    return render(request, "staff/invoice.html", section | invoice_page.of(one, Invoice.objects.all(), today))
 
 
 def _parked(one: Service) -> Parked | None:
