@@ -10,6 +10,8 @@ from django.apps import apps
 from django.db import models
 from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 #: What a row of a table is called before its name.
@@ -64,6 +66,8 @@ _CALLED: dict[str, Callable[[Any], str]] = {
     "catalog_bracketprice": lambda row: f"{row.currency}, {row.start.normalize():f}",
     "catalog_overageprice": lambda row: str(row.currency),
 }
+#: Rows that the site made itself, such as the roles of staff: their names are texts of its own.
+_OURS = frozenset({"auth_group"})
 #: What is named by a text.
 _NAMED_BY_TEXT = {"catalog_taxrate": ("note",)}
 #: The page of a row, and what its address is made of.
@@ -142,8 +146,15 @@ class Names:
         return list(model._default_manager.select_related(*_JOINED.get(table, ())).defer(*long).filter(pk__in=keys))
 
     def of(self, reference: str) -> str:
-        row = self._rows.get(reference)
-        return _CALLED.get(reference.partition(":")[0], str)(row) if row is not None else ""
+        row, table = self._rows.get(reference), reference.partition(":")[0]
+        if row is None:
+            return ""
+        name = _CALLED.get(table, str)(row)
+        return gettext(capfirst(name)) if table in _OURS else name
+
+    def currency(self, reference: str) -> str:
+        """Return the currency of a row, if it has one."""
+        return str(getattr(self._rows.get(reference), "currency", ""))
 
     def page(self, reference: str) -> str:
         """Return the address of a row's page; empty if it has none, or is gone."""

@@ -38,13 +38,14 @@ _ICONS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One column: what it was and what it is. Of a secret only that it changed is known."""
+    """One column: what it was and what it is. Of a secret only that it changed is known; an amount has a currency."""
 
     field: str
     before: Value
     after: Value
     is_secret: bool = False
     is_reference: bool = False
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +173,15 @@ class _Story:
                 before, after = (self.written(column, field, value) for value in pair)
                 target = target_of(self.entry.table, column)
                 is_whole = any(f"{target}:{key}" in self.entry.about for key in pair if key is not None)
-                rows.append(Change(name, before, after, is_reference=is_whole))
+                currency = self.currency() if column in _AMOUNTS else ""
+                rows.append(Change(name, before, after, is_reference=is_whole, currency=currency))
         return rows
+
+    def currency(self) -> str:
+        """The currency of its amounts: its own, or that of what it is a part of, such as the invoice of a payment."""
+        own = self.value("currency") or self.value("currency", before=True)
+        found = (self.names.currency(each) for each in (self.own, *self.entry.about))
+        return own or next(filter(None, found), "")
 
     def written(self, column: str, field: Any, value: Any) -> Value:
         if value is None or value == "":
@@ -219,6 +227,10 @@ _PARSED: dict[type, Callable[[str], Value]] = {
     models.DateField: parse_date,
     models.TimeField: parse_time,
 }
+
+
+#: Columns of money.
+_AMOUNTS = frozenset({"amount", "total", "unit_price", "flat_fee", "minimum", "maximum"})
 
 
 def _flat(value: Any) -> str:

@@ -11,7 +11,7 @@ from babel.numbers import format_decimal
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from catalog.aggregation import Aggregation
+from catalog.aggregation import Aggregation, Periods, PriceAt
 from catalog.money import write_price
 from catalog.pricing import Bracket, Charge, Notation, Pricing, Scheme, Step
 from catalog.terms import Cycle
@@ -19,6 +19,19 @@ from metering import dates, language
 from metering.decimals import EXACT
 from metering.units import Unit
 
+#: What pricing consists of, as the editor calls it.
+SCHEMES = {
+    Scheme.PER_UNIT: gettext_lazy("Per unit"),
+    Scheme.VOLUME: gettext_lazy("Total volume"),
+    Scheme.GRADUATED: gettext_lazy("Graduated"),
+    Scheme.PACKAGE: gettext_lazy("Package"),
+}
+NOTATIONS = {Notation.FIRST_UNIT: gettext_lazy("First unit"), Notation.ABOVE: gettext_lazy("Above")}
+PERIODS = {Periods.SUMMED: gettext_lazy("Summed"), Periods.EACH: gettext_lazy("Each by itself")}
+PRICES_AT = {
+    PriceAt.START: gettext_lazy("The day on which a period begins"),
+    PriceAt.INVOICE: gettext_lazy("The day of the invoice"),
+}
 #: How the quantity of a term comes about, for metrics that measure a level.
 AGGREGATIONS = {
     Aggregation.LATEST: gettext_lazy("last value"),

@@ -106,7 +106,9 @@ def _rows(choice: Choice) -> Iterator[tuple[Any, ...]]:
 def _in_a_cell(change: Change) -> str:
     if change.is_secret:
         return _("%(field)s changed, and is not kept") % {"field": change.field}
-    before, after = ("" if value is None else str(value) for value in (change.before, change.after))
+    before, after = (
+        "" if value is None else f"{value} {change.currency}".rstrip() for value in (change.before, change.after)
+    )
     return f"{change.field}: {before} → {after}"
 
 

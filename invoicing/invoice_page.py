@@ -23,7 +23,7 @@ _HAS = """SELECT
         OR EXISTS (SELECT FROM invoicing_line WHERE credits_id = ANY(%(lines)s)) AS kin"""
 
 
-def of_invoice(invoice: Invoice, among: InvoiceQuerySet, today: date) -> dict[str, Any]:
+def of(invoice: Invoice, among: InvoiceQuerySet, today: date) -> dict[str, Any]:
     """Return what the templates of a document need, in two to nine queries for any number of lines.
 
     `invoice` comes `with_state`; `among` are the documents that the viewer may see.

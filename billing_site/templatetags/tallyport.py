@@ -99,8 +99,9 @@ for written in (
 
 
 @register.filter
-def as_it_is(value: object) -> str:
-    """Write a value of a record, whatever it is, as it is stored: all decimals, and a dash for nothing."""
+def as_it_is(value: object, currency: str = "") -> str:
+    """Write a value of a record, whatever it is, as it is stored: all decimals, and a dash for nothing. An amount is
+    followed by its currency."""
     match value:
         case None:
             return "—"
@@ -111,7 +112,7 @@ def as_it_is(value: object) -> str:
         case date():
             return dates.day(value)
         case Decimal():
-            return language.in_digits(f"{plain(value)}")
+            return f"{language.in_digits(plain(value))} {currency}".rstrip()
     return str(value)
 
 

@@ -15,7 +15,7 @@ from catalog.models.services import Service
 from catalog.pricing import HUNDRED, MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing, Scheme
 from catalog.spans import Span
 from catalog.users import User
-from catalog.wording import agreed, agreement
+from catalog.wording import NOTATIONS, SCHEMES, agreed, agreement
 from metering.units import Unit, find
 
 
@@ -41,8 +41,8 @@ class Override(Span):
     included = models.DecimalField(_("included"), max_digits=22, decimal_places=6, null=True)
     discount = models.DecimalField(_("discount"), max_digits=9, decimal_places=6, default=0, help_text=_("Percent."))
     currency = models.CharField(_("currency"), max_length=3, validators=[validate_currency])
-    scheme = models.CharField(_("scheme"), max_length=10, choices=choices(Scheme), blank=True)
-    notation = models.CharField(_("how brackets are written"), max_length=10, choices=choices(Notation), blank=True)
+    scheme = models.CharField(_("scheme"), max_length=10, choices=choices(SCHEMES), blank=True)
+    notation = models.CharField(_("how brackets are written"), max_length=10, choices=choices(NOTATIONS), blank=True)
     package_size = models.DecimalField(_("package size"), max_digits=22, decimal_places=6, default=1)
     reason = models.TextField(_("reason"))
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

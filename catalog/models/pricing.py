@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from catalog.aggregation import Aggregation, Periods, PriceAt
@@ -18,13 +20,16 @@ from catalog.pricing import MAX_PRICE, MAX_QUANTITY, Bracket, Notation, Pricing,
 from catalog.sheet import Sheet
 from catalog.spans import Span
 from catalog.users import User
+from catalog.wording import AGGREGATIONS, NOTATIONS, PERIODS, PRICES_AT, SCHEMES
 from metering.models import Metric
 from metering.units import Unit, find
 
+Value = TypeVar("Value", bound=StrEnum)
 
-def choices(kind: type[StrEnum]) -> list[tuple[str, str]]:
-    """Offer the values of an enumeration to a field."""
-    return [(each.value, each.value) for each in kind]
+
+def choices(words: Mapping[Value, Promise]) -> list[tuple[str, Promise]]:
+    """Offer the values of an enumeration to a field, each with what it is called."""
+    return [(each.value, word) for each, word in words.items()]
 
 
 class MetricSettingQuerySet(models.QuerySet["MetricSetting"]):
@@ -90,17 +95,19 @@ class PricingVersion(models.Model):
     number = models.PositiveIntegerField(_("version"))
     effective_from = models.DateField(_("in force from"))
     unit_code = models.CharField(_("unit"), max_length=20)
-    scheme = models.CharField(_("scheme"), max_length=10, choices=choices(Scheme))
-    notation = models.CharField(_("how brackets are written"), max_length=10, choices=choices(Notation))
+    scheme = models.CharField(_("scheme"), max_length=10, choices=choices(SCHEMES))
+    notation = models.CharField(_("how brackets are written"), max_length=10, choices=choices(NOTATIONS))
     included = models.DecimalField(_("included"), max_digits=22, decimal_places=6, default=0)
     package_size = models.DecimalField(_("package size"), max_digits=22, decimal_places=6, default=1)
     aggregation = models.CharField(
-        _("what counts of a level"), max_length=20, choices=choices(Aggregation), default=Aggregation.LATEST
+        _("what counts of a level"), max_length=20, choices=choices(AGGREGATIONS), default=Aggregation.LATEST
     )
     periods = models.CharField(
-        _("how periods are rated"), max_length=10, choices=choices(Periods), default=Periods.SUMMED
+        _("how periods are rated"), max_length=10, choices=choices(PERIODS), default=Periods.SUMMED
     )
-    price_at = models.CharField(_("which price counts"), max_length=10, choices=choices(PriceAt), default=PriceAt.START)
+    price_at = models.CharField(
+        _("which price counts"), max_length=10, choices=choices(PRICES_AT), default=PriceAt.START
+    )
     reason = models.TextField(_("reason"), blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     created_by = models.ForeignKey(

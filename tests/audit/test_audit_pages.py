@@ -2,21 +2,25 @@
 
 import csv
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import override
 
 from audit import reading
 from audit.actors import working
 from audit.models import Entry, reference
 from catalog.models import ProductPrice
-from tests.builders import a_client, a_product, a_service, a_setting, a_staff_user, a_user, agreed, priced
+from invoicing import payments
+from tests.builders import MAILBOXES, a_client, a_product, a_service, a_setting, a_staff_user, a_user, agreed, priced
+from tests.invoicing.documents import fee, issued
 
 pytestmark = pytest.mark.django_db
 
@@ -94,6 +98,34 @@ def test_deeds_have_sentences_of_their_own(ines):
     ):
         assert sentence in sentences, sentences
     assert any("changed the password of" in each for each in sentences)
+
+
+def test_amounts_have_their_currency_and_values_their_names(ines):
+    product = a_product()
+    setting = a_setting(product, MAILBOXES)
+    service = a_service(product, a_client())
+    with by(ines):
+        priced(setting, ("0", "2"), ("10", "1.25"))
+        bill = issued(service.client, fee(service))
+        payments.record(invoice=bill, amount=Decimal("24"), received_on=bill.issued_on, by=ines, at=timezone.now())
+    page = " ".join(page_of(ines).content.decode().split())
+    assert "entered a payment of invoice" in page
+    assert "Amount: 24 USD" in page
+    assert "Unit price: 1.25 USD" in page
+    entry = Entry.objects.get(table="catalog_pricingversion", what="insert")
+    detail = browser_of(ines).get(reverse("staff_audit_entry", args=[entry.pk])).content.decode()
+    assert ">Graduated<" in detail
+    cells = b"".join(browser_of(ines).get(reverse("staff_audit_csv")).streaming_content).decode()
+    assert "Amount:  → 24.0000 USD" in cells
+
+
+def test_the_role_that_somebody_got_is_named_in_the_language_of_the_reader(ines):
+    with by(ines):
+        a_user("bob@staff.test", is_staff=True).groups.add(Group.objects.get(name="pricing"))
+    assert any(words.endswith("into the group Pricing") for words in said(page_of(ines)))
+    with override("de"):
+        german = browser_of(ines).get(reverse("staff_audit"), headers={"accept-language": "de"})
+    assert any("Preisgestaltung" in words for words in said(german))
 
 
 def test_names_of_people_cannot_bring_scripts_in(ines):

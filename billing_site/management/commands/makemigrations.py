@@ -1,4 +1,5 @@
-"""Django's `makemigrations`, for what the database holds: what a field is called, and the help beside it, is not."""
+"""Django's `makemigrations`, for what the database holds: what a field and its values are called, and the help beside
+it, is not."""
 
 from typing import Any
 
@@ -19,7 +20,10 @@ class Changes(MigrationAutodetector):
         if not isinstance(obj, models.Field):
             return found
         path, args, kwargs = found
-        return path, args, {name: value for name, value in kwargs.items() if name not in WORDS}
+        kept = {name: value for name, value in kwargs.items() if name not in WORDS}
+        if "choices" in kept:
+            kept["choices"] = [value for value, _word in obj.flatchoices]
+        return path, args, kept
 
 
 class Command(makemigrations.Command):
