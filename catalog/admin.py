@@ -22,6 +22,7 @@ from catalog.client_forms import ClientForm, refuse_without_price
 from catalog.forms import NumberField
 from catalog.models import OVER, Client, ClientUser, Product, ProductPrice, Service, TaxRate, User
 from catalog.naming import services_called
+from catalog.orders import has_begun
 from catalog.terms import Cycle, term
 from catalog.wording import percent
 from metering.decimals import plain
@@ -298,7 +299,7 @@ class ServiceForm(forms.ModelForm[Service]):
         if status == Service.Status.TERMINATED and before != status:
             raise forms.ValidationError(_("Terminate a service on its own page, so that its last invoice is made."))
         runs = (Service.Status.ACTIVE, Service.Status.SUSPENDED)
-        if before in runs and status not in runs and has_begun(self.instance):
+        if before in runs and status not in runs and has_begun(self.instance, timezone.localdate()):
             raise forms.ValidationError(_("It runs. Terminate it on its own page, so that what it used is billed."))
         if before == Service.Status.TERMINATED and status != before:
             words = _("A terminated service has had its last invoice. Reactivate it on its own page.")
@@ -348,7 +349,7 @@ class ServiceAdmin(Records):
         return reverse("staff_service", args=[service.public_id])
 
     def get_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
-        hint = ("another",) if obj is not None and has_begun(_kept(obj)) else ()
+        hint = ("another",) if obj is not None and has_begun(_kept(obj), timezone.localdate()) else ()
         counted = ("bills_monthly", "next_term", "next_due_on", "terminated_on", "public_id") if obj is not None else ()
         return ("client", "product", "tenant", *hint, "name", "status", "cycle", "anchor", *counted)
 
@@ -361,7 +362,7 @@ class ServiceAdmin(Records):
         kept = _kept(obj)
         if kept.next_term or kept.status in OVER:
             counted = (*counted, "anchor", "cycle")
-        return (*counted, "product", "tenant", "another") if has_begun(kept) else counted
+        return (*counted, "product", "tenant", "another") if has_begun(kept, timezone.localdate()) else counted
 
     @admin.display(description=gettext_lazy("Another product or tenant"))
     def another(self, service: Service) -> str:
@@ -375,10 +376,3 @@ class ServiceAdmin(Records):
 def _kept(service: Service) -> Service:
     """The service as it is stored: a form that was refused has changed the other one."""
     return Service.objects.get(pk=service.pk)
-
-
-def has_begun(service: Service) -> bool:
-    """Whether there may be usage of its product and tenant to bill."""
-    if service.status == Service.Status.PENDING:
-        return False
-    return service.status in OVER or bool(service.next_term) or service.anchor <= timezone.localdate()

@@ -1,8 +1,10 @@
-"""The form in which staff order a service for a client."""
+"""The forms in which staff order a service for a client, and let it begin."""
 
+from datetime import date
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -10,6 +12,7 @@ from catalog import missing_prices
 from catalog.client_forms import client_called, offered_clients, refuse_without_price
 from catalog.models import Client, Product, Service
 from catalog.orders import Order
+from catalog.tenant_form import TenantForm
 from catalog.terms import Cycle
 from catalog.wording import CYCLES
 
@@ -92,3 +95,22 @@ class OrderForm(forms.Form):
             currency, today = data["client"].currency, timezone.localdate()
             refuse_without_price(missing_prices.of_order(data["product"], currency, data["cycle"], today))
         return data
+
+
+class BeginForm(TenantForm):
+    """On which day a service begins that has not, and as which tenant."""
+
+    start = forms.DateField(
+        label=_("First day"),
+        help_text=_("Its terms are counted from that day, and the recurring price is due on it."),
+        widget=DayInput(format="%Y-%m-%d"),
+        error_messages={"required": _("Enter a day.")},
+    )
+    field_order = ("start", "server", "tenant")
+
+    def __init__(self, data: QueryDict | None, *, service: Service, today: date) -> None:
+        provider = service.product.provider
+        initial = {"start": max(service.anchor, today)}
+        super().__init__(data, service=service, providers=[provider], initial=initial)
+        if not provider:  # nothing of it is measured
+            del self.fields["server"], self.fields["tenant"]

@@ -1,12 +1,13 @@
-"""How a service comes to be: ordered for a client, as a product, from a day on."""
+"""How a service comes to be: ordered for a client, as a product, and begun on a day."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from catalog import missing_prices
-from catalog.models import Client, Product, Service
+from catalog import missing_prices, tenancy
+from catalog.models import OVER, Client, Product, Service
 from catalog.terms import Cycle, term
 from metering.models import Tenant
 
@@ -41,8 +42,7 @@ def place(
     product, start = order.product, order.start
     if not product.is_active:
         raise CannotOrder(_("%(product)s is not sold any more.") % {"product": product})
-    if start > (latest := today + AHEAD):
-        raise CannotOrder(_("Let it start on %(day)s or before.") % {"day": latest})
+    _check_start(start, today)
     for lacking in missing_prices.of_order(product, order.client.currency, order.cycle, today):
         raise CannotOrder(lacking.sentence)
     clock = Cycle.MONTHLY if product.bills_monthly else order.cycle
@@ -58,3 +58,40 @@ def place(
         bills_monthly=product.bills_monthly,
         metered_from=metered_from,
     )
+
+
+def has_begun(service: Service, today: date) -> bool:
+    """Whether there may be usage of its product and tenant to bill."""
+    if service.status == Service.Status.PENDING:
+        return False
+    return service.status in OVER or bool(service.next_term) or service.anchor <= today
+
+
+def begin(service: Service, *, start: date, tenant: Tenant | None, today: date) -> Service:
+    """Let a service that has not begun begin on a day, as a tenant if there is one. A pending one becomes active.
+
+    Raises CannotOrder where it has begun, where it could not be billed, and where another service has the tenant.
+    """
+    with transaction.atomic():
+        one = Service.objects.select_related("client", "product").select_for_update(of=("self",)).get(pk=service.pk)
+        if has_begun(one, today):
+            raise CannotOrder(_("%(service)s has begun already. Change it on its own page.") % {"service": one})
+        _check_start(start, today)
+        for lacking in missing_prices.of_order(one.product, one.currency, one.cycle, today, one.pk):
+            raise CannotOrder(lacking.sentence)
+        if tenant is not None and (words := tenancy.refusal(one, one.product, tenant)):
+            raise CannotOrder(words)
+        if one.status == Service.Status.PENDING:
+            one.status = Service.Status.ACTIVE
+        one.tenant, one.anchor, one.next_due_on = tenant, start, term(start, one.clock, 0).start
+        try:
+            with transaction.atomic():
+                one.save(update_fields=["status", "tenant", "anchor", "next_due_on"])
+        except IntegrityError as error:
+            raise CannotOrder(_("Another service that is not terminated has this tenant already.")) from error
+    return one
+
+
+def _check_start(start: date, today: date) -> None:
+    if start > (latest := today + AHEAD):
+        raise CannotOrder(_("Let it start on %(day)s or before.") % {"day": latest})

@@ -16,6 +16,7 @@ urlpatterns = [
         name="staff_pricing_withdraw",
     ),
     path("services/add/", order_views.add, name="staff_service_add"),
+    path("services/<uuid:public_id>/begin/", order_views.begin, name="staff_service_begin"),
     path("services/<uuid:public_id>/metrics/<int:metric>/agreement/", override_views.agreement, name="staff_override"),
     path("services/<uuid:public_id>/agreements/<int:pk>/end/", override_views.end, name="staff_override_end"),
     path(

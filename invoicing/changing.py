@@ -7,7 +7,8 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from catalog.models import OVER, Product, Service
+from catalog import tenancy
+from catalog.models import Product, Service
 from invoicing import boundary
 from invoicing.drafts import Draft
 from invoicing.models import Claim, Invoice
@@ -96,7 +97,8 @@ def reactivate(*, service: Service, at: datetime) -> Service:
                 _("%(service)s ended on %(terminated_on)s; it can be reactivated from tomorrow on.")
                 % {"service": service, "terminated_on": service.terminated_on}
             )
-        _check_free(service, service.tenant)
+        if service.tenant is not None and (words := tenancy.refusal(service, service.product, service.tenant)):
+            raise CannotChange(words)
         service.status = Service.Status.ACTIVE
         service.anchor = service.next_due_on = on
         service.next_term, service.metered_from, service.terminated_on = 0, None, None
@@ -117,28 +119,13 @@ def _check(service: Service, product: Product, tenant: Tenant | None, on: date) 
         )
     if (product, tenant) == (service.product, service.tenant):
         raise CannotChange(_("%(service)s has that product and tenant already.") % {"service": service})
-    if tenant is not None and product.provider and tenant.server.provider != product.provider:
-        raise CannotChange(
-            _("%(product)s is metered by %(provider)s, and %(server)s is not one of those.")
-            % {"product": product, "provider": product.provider, "server": tenant.server}
-        )
+    if tenant is not None and (words := tenancy.refusal(service, product, tenant)):
+        raise CannotChange(words)
     prices = product.prices.filter(cycle=service.cycle, currency=service.currency)
     if product != service.product and not prices.exists():
         raise CannotChange(
             _("%(product)s has no %(cycle)s price in %(currency)s. Add it to its prices first.")
             % {"product": product, "cycle": service.cycle, "currency": service.currency}
-        )
-    _check_free(service, tenant)
-
-
-def _check_free(service: Service, tenant: Tenant | None) -> None:
-    if tenant is None:
-        return
-    other = Service.objects.filter(tenant=tenant).exclude(pk=service.pk).exclude(status__in=OVER).first()
-    if other is not None:
-        raise CannotChange(
-            _("%(tenant)s on %(server)s is the tenant of %(other)s. Terminate that service first.")
-            % {"tenant": tenant, "server": tenant.server, "other": other}
         )
 
 

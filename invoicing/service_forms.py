@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.html import format_html
@@ -15,14 +15,11 @@ from django.utils.translation import gettext_lazy
 
 from catalog import missing_prices
 from catalog.forms import NumberField
-from catalog.models import OVER, Product, Service
+from catalog.models import Product, Service
 from catalog.money import minor_units
+from catalog.tenant_form import TenantForm
 from invoicing.models import Line
 from invoicing.termination import WhenDown
-from metering.models import Server, Tenant
-
-#: As many names of free tenants are offered while one types.
-OFFERED = 200
 
 
 def _reason(label: Any, help_text: Any) -> forms.CharField:
@@ -51,10 +48,8 @@ class TerminationForm(forms.Form):
     )
 
 
-class ChangeForm(forms.Form):
+class ChangeForm(TenantForm):
     """Another product or tenant for a living service."""
-
-    use_required_attribute = False
 
     product = forms.ModelChoiceField(
         Product.objects.none(),
@@ -65,65 +60,21 @@ class ChangeForm(forms.Form):
             "invalid_choice": gettext_lazy("Choose a product that is offered."),
         },
     )
-    server = forms.ModelChoiceField(
-        Server.objects.none(),
-        required=False,
-        empty_label=gettext_lazy("none"),
-        widget=forms.Select({"class": "form-select"}),
-        error_messages={"invalid_choice": gettext_lazy("Choose a server that is offered.")},
-    )
-    tenant = forms.CharField(
-        required=False,
-        max_length=255,
-        widget=forms.TextInput(
-            {"class": "form-control", "autocomplete": "off", "list": "tenants", "spellcheck": "false"}
-        ),
-    )
 
     def __init__(self, data: QueryDict | None, *, service: Service) -> None:
-        own = service.tenant
-        initial = {"product": service.product_id, "server": own and own.server_id, "tenant": own and own.key}
-        super().__init__(data, initial=initial)
-        self.service = service
         products = Product.objects.filter(
             Q(pk=service.product_id) | Q(is_active=True),
             Q(pk=service.product_id) | Q(prices__cycle=service.cycle, prices__currency=service.currency),
         )
+        providers = products.exclude(provider="").values_list("provider", flat=True)
+        super().__init__(data, service=service, providers=providers, initial={"product": service.product_id})
         self.fields["product"].queryset = products.distinct()  # type: ignore[attr-defined]
-        providers = products.exclude(provider="").values("provider")
-        self.fields["server"].queryset = Server.objects.filter(  # type: ignore[attr-defined]
-            provider__in=providers
-        ).defer("credentials", "settings")
-
-    @property
-    def offered(self) -> QuerySet[Tenant]:
-        """Free tenants of the servers, to choose from."""
-        taken = Service.objects.filter(tenant=OuterRef("pk")).exclude(status__in=OVER)
-        servers = self.fields["server"].queryset  # type: ignore[attr-defined]
-        free = Tenant.objects.filter(~Exists(taken), server__in=servers.values("pk"), missing_since=None)
-        return free.select_related("server").order_by("key", "server__name")[:OFFERED]
 
     def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        product, server, key = data.get("product"), data.get("server"), data.get("tenant")
+        data = super().clean()
+        product = data.get("product")
         if product is not None and product != self.service.product:
             self._check_prices(product)
-        data["chosen"] = None
-        if "server" in self.errors:
-            return data
-        if key and server is None:
-            self.add_error("server", _("Choose the server that it is on."))
-        elif server is not None and not key:
-            self.add_error("tenant", _("Enter its name on the server."))
-        elif server is not None:
-            data["chosen"] = Tenant.objects.filter(server=server, key=key).select_related("server").first()
-            if data["chosen"] is None:
-                self.add_error(
-                    "tenant",
-                    _("%(server)s has no tenant of this name. Collect it first, if it is new.") % {"server": server},
-                )
-        elif self.service.tenant is not None:
-            self.add_error("tenant", _("A service keeps its tenant, or gets another one."))
         return data
 
     def _check_prices(self, product: Product) -> None:

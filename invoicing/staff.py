@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_POST
 
-from catalog import missing_prices
+from catalog import missing_prices, orders
 from catalog.missing_prices import Missing
 from catalog.models import OVER, Client, Override, Product, ProductPrice, Service, UsedOfLimit, User
 from catalog.overrides import ONE_DAY, earliest_end
@@ -114,6 +114,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "agreements": _agreements(one),
             "today": timezone.localdate(),
             "is_over": one.status in OVER,
+            "has_begun": orders.has_begun(one, timezone.localdate()),
             "is_asked": one.tenant is not None and base.asks(one.tenant.server.provider),
             "timeline": timelines.of_service(one, own_page=request.path),
         },

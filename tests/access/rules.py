@@ -154,6 +154,7 @@ STAFF_PAGES = {
     "staff_metric_csv": Rule(STAFF),
     "staff_service_refresh": Rule(do=SUPPORT | MONEY),
     "staff_service_add": Rule(MONEY, MONEY),
+    "staff_service_begin": Rule(MONEY, MONEY),
     "staff_service_terminate": Rule(MONEY, MONEY),
     "staff_service_change": Rule(MONEY, MONEY),
     "staff_service_reactivate": Rule(MONEY, MONEY),

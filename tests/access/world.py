@@ -103,7 +103,8 @@ def world() -> World:
         (
             (service.public_id,),
             "portal_service portal_service_prices portal_usage_csv portal_alert_new staff_service"
-            " staff_service_refresh staff_service_terminate staff_service_change staff_service_reactivate"
+            " staff_service_refresh staff_service_begin staff_service_terminate staff_service_change"
+            " staff_service_reactivate"
             " staff_left_out staff_service_decide staff_service_bill staff_service_finish staff_service_settle"
             " api:terminate_service api:read_service api:list_usage",
         ),
