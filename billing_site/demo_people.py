@@ -12,8 +12,10 @@ from audit.actors import working
 from billing_site import demo_plans
 from billing_site.demo import People
 from billing_site.roles import BILLING, PRICING, SUPPORT, VIEWER
-from catalog import api_keys
-from catalog.models import Client, ClientUser, MetricSetting, Role, Service, User
+from catalog import api_keys, orders
+from catalog.models import Client, ClientUser, MetricSetting, Product, Role, Service, User
+from catalog.orders import Order
+from catalog.terms import Cycle
 from invoicing import alerts, inviting, payments, questions
 from invoicing.models import Alert, Line, Question, Receivable
 
@@ -29,6 +31,8 @@ COLLEAGUES = [
     ("reader@demo.test", "Ada Holm", Role.READER),
 ]
 ABROAD = ("owner@demo.test", "Mara Brandt", Role.OWNER)
+#: Who ordered something that waits to be made active.
+ORDERS = "Harbour Analytics"
 
 
 def live(*, today: date, at: datetime, clients: dict[str, Client], people: People) -> None:
@@ -46,11 +50,19 @@ def live(*, today: date, at: datetime, clients: dict[str, Client], people: Peopl
         return
     with working(user=people.staff.pk, name=str(people.staff)):
         _pay(clients, today=today, at=at, by=people.staff)
+        _order(clients[ORDERS], today=today)
     _ask(people, abroad, at)
     with working(user=people.client.pk, name=str(people.client)):
         _watch(first, people, at)
         inviting.invite(client=first, email="new@demo.test", role=Role.READER, by=people.client, at=at)
         api_keys.make(client=first, name="Bookkeeping", by=people.client, at=at)
+
+
+def _order(client: Client, *, today: date) -> None:
+    """What is ordered and not active yet."""
+    product = Product.objects.get(name="File storage")
+    order = Order(client, product, Cycle.MONTHLY, today + timedelta(days=7), "harbour_archive")
+    orders.place(order, today=today, status=Service.Status.PENDING)
 
 
 def _user(email: str, name: str, password: str, *, is_staff: bool = False) -> User:

@@ -137,6 +137,8 @@ PAGES: list[tuple[str, str, str, list[Step]]] = [
     ("staff-records", "staff", "/admin/records/", []),
     ("staff-services", "staff", "/admin/services/", []),
     ("staff-service-add", "staff", "/admin/services/", ["text=Add a service"]),
+    ("staff-service-pending", "staff", "/admin/services/?state=pending", ["tbody th a"]),
+    ("staff-service-begin", "staff", "/admin/services/?state=pending", ["tbody th a", "text=Activate…"]),
     ("staff-service", "staff", "/admin/services/?q=lindqvist_shop", ["tbody th a"]),
     ("staff-service-draft", "staff", "/admin/services/?q=lindqvist_copies", ["tbody th a"]),
     ("staff-service-held", "staff", "/admin/services/?q=harbour_staging", ["tbody th a"]),
