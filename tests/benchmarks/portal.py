@@ -8,7 +8,7 @@ the same cores.
 
 Prints p50 and p95 in milliseconds, requests a second, and each as a multiple of the one-query page; nothing is
 asserted. The rows are made once and kept for the next run, in VAR_DIR. PROFILE names a page that is profiled instead:
-service, home, invoices, invoice or line; TOP lines of it are printed, and none but the sum with TOP=0.
+service, home, invoices, invoice, line or "line, unfolded"; TOP lines of it are printed, none but the sum with TOP=0.
 """
 
 import cProfile
@@ -18,7 +18,7 @@ import pstats
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -26,6 +26,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,6 +236,10 @@ def _spread(count: int) -> list[int]:
     return [first + number * (SERVICES // count) for number in range(count)]
 
 
+#: What is asked for in short, by what its page is called.
+BRIEF = {"line, unfolded": {"X-Brief": "1"}}
+
+
 def addresses(service: Service) -> dict[str, str]:
     invoice = Invoice.objects.filter(client=service.client_id).latest("entry")
     line = invoice.lines.filter(kind=Line.Kind.USAGE).latest("position")
@@ -244,6 +249,7 @@ def addresses(service: Service) -> dict[str, str]:
         "service": reverse("portal_service", args=[service.public_id]),
         "invoices": reverse("portal_invoices"),
         "invoice": reverse("portal_invoice", args=[invoice.pk]),
+        "line, unfolded": reverse("portal_line", args=[invoice.pk, line.pk]),
         "line": reverse("portal_line", args=[invoice.pk, line.pk]),
     }
 
@@ -267,18 +273,19 @@ def served() -> Iterator[None]:
         process.wait()
 
 
-def ask(wanted: list[tuple[str, str]]) -> tuple[list[float], float]:
-    """Get these addresses, each with its session, by so many at once. Returns what each took, and all of them."""
+def ask(wanted: list[tuple[str, str]], said: Mapping[str, str] = MappingProxyType({})) -> tuple[list[float], float]:
+    """Get these addresses, each with its session, by so many at once, with headers that are `said`. Returns what each
+    took, and all of them."""
     queue: SimpleQueue[tuple[str, str]] = SimpleQueue()
     for each in wanted:
         queue.put(each)
     begin = time.perf_counter()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        parts = list(pool.map(lambda _: _client(queue), range(AT_ONCE)))
+        parts = list(pool.map(lambda _: _client(queue, said), range(AT_ONCE)))
     return sorted(took for part in parts for took in part), time.perf_counter() - begin
 
 
-def _client(queue: SimpleQueue[tuple[str, str]]) -> list[float]:
+def _client(queue: SimpleQueue[tuple[str, str]], said: Mapping[str, str]) -> list[float]:
     took = []
     while not queue.empty():
         try:
@@ -287,7 +294,7 @@ def _client(queue: SimpleQueue[tuple[str, str]]) -> list[float]:
             break
         begin = time.perf_counter()
         conn = http.client.HTTPConnection("127.0.0.1", PORT)
-        conn.request("GET", address, headers={"Cookie": f"{settings.SESSION_COOKIE_NAME}={session}"})
+        conn.request("GET", address, headers={"Cookie": f"{settings.SESSION_COOKIE_NAME}={session}", **said})
         answer = conn.getresponse()
         answer.read()
         conn.close()
@@ -306,8 +313,8 @@ def measure() -> None:
             wanted = [
                 (asked[number % len(asked)][0][page], asked[number % len(asked)][1]) for number in range(REQUESTS)
             ]
-            ask(wanted[: AT_ONCE * 2])
-            took, whole = ask(wanted)
+            ask(wanted[: AT_ONCE * 2], BRIEF.get(page, {}))
+            took, whole = ask(wanted, BRIEF.get(page, {}))
             p50, p95, rate = took[len(took) // 2], took[int(len(took) * 0.95)], len(took) / whole
             floor = floor or p95
             print(f"{page:18}{p50:9.1f}{p95:9.1f}{rate:10.0f}{p95 / floor:13.1f}", flush=True)
@@ -324,7 +331,7 @@ def profile(page: str) -> None:
     def get_all() -> None:
         for address, session in asked:
             browser.cookies[settings.SESSION_COOKIE_NAME] = session
-            assert browser.get(address).status_code == 200, address
+            assert browser.get(address, headers=BRIEF.get(page, {})).status_code == 200, address
 
     get_all()
     begin, cpu = time.perf_counter(), time.process_time()

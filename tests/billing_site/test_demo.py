@@ -69,7 +69,7 @@ def the_client_has_a_year_to_look_back_on_and_a_forecast():
     percents = Invoice.objects.order_by("tax_percent").values_list("tax_percent", flat=True)
     assert set(percents) == {None, Decimal(0), Decimal(19)}
     assert {"de", "fr", "es"} <= set(Client.objects.values_list("language", flat=True))
-    assert set(Service.objects.values_list("status", flat=True)) == {"active", "suspended", "terminated"}
+    assert set(Service.objects.values_list("status", flat=True)) == {"active", "pending", "suspended", "terminated"}
 
 
 @pytest.mark.django_db
