@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from catalog import money
@@ -83,7 +82,7 @@ class Panel:
         assert one.pricing is not None
         head = _("Price") if one.pricing.scheme is Scheme.PACKAGE else _("Price each")
         rows = price_rows(one.pricing, one.unit, one.currency)
-        return Table(self._prices_since, (capfirst(one.unit.plural), head), rows)
+        return Table(self._prices_since, (one.unit.title, head), rows)
 
     @property
     def _prices_since(self) -> str:

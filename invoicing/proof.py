@@ -123,11 +123,6 @@ class Proof:
         """Whether the periods as they are written do not add up, since they are added before they are rounded."""
         return len(self.periods) > 1 and exact_sum(quantity for _period, quantity in self.periods) != self.line.quantity
 
-    @property
-    def unit_title(self) -> str:
-        assert self.unit is not None
-        return self.unit.symbol or str(self.unit).capitalize()
-
 
 def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
     """Fetch what the proof of a line reads of others, except its invoice."""

@@ -94,7 +94,7 @@ def _days(days: Sequence[date]) -> str:
 
 
 def _caption(one: Statistics) -> str:
-    unit = one.unit.symbol or one.unit.plural
+    unit = str(one.unit)
     return f"{one.metric}, {unit}"
 
 

@@ -91,6 +91,12 @@ class Unit:
     def from_json(cls, data: dict[str, Any]) -> "Unit":
         return cls(**data)
 
+    @property
+    def title(self) -> str:
+        """What heads a column of quantities: `GB`, `Mailboxes`."""
+        text = str(self)
+        return self.symbol or text[:1].upper() + text[1:]
+
     def __str__(self) -> str:
         return self.symbol or language.translated(self.plural)
 

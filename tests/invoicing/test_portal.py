@@ -117,6 +117,13 @@ def test_the_charge_so_far_is_what_an_invoice_of_today_would_bill(client, sara, 
     assert "$34.00" in page(client, sara, "portal_service", own.public_id)
 
 
+def test_tables_are_headed_in_the_language_of_the_reader(client, sara, own):
+    sara.language = "de"
+    sara.save()
+    shown = page(client, sara, "portal_service", own.public_id)
+    assert '<th scope="col" role="columnheader">Postfächer</th>' in shown
+
+
 def test_an_invoice_is_explained_down_to_the_readings(client, sara, own):
     collected(own.tenant.server, "2026-12-01 06:00", tenant_says("alice", mailboxes=25, traffic=0))
     create_invoices(on=at("2026-12-01 07:00").date(), at=at("2026-12-01 07:00"))
