@@ -113,13 +113,19 @@ def _to_come(agreed: Override) -> str:
 
 def _next(one: Statistics, following: NextUnit) -> Fact:
     """What one more costs."""
-    symbol = one.unit.symbol
-    name = _("The next %(unit)s costs") % {"unit": symbol} if symbol else _("The next one costs")
+    used, notes = one.charged_quantity, list[str]()
+    if one.unit.symbol:
+        name = _("The next %(unit)s costs") % {"unit": one.unit.symbol}
+    else:
+        name = _("The next one costs")
+        notes.append(
+            _("for %(more)s instead of %(now)s") % {"more": one.unit.write(used + 1), "now": one.unit.number(used)}
+        )
     if following.saved:
         saved = money.write_price(following.saved, one.currency)
-        return Fact(name, _("%(amount)s less") % {"amount": saved}, (_("it makes all of them cheaper"),))
+        return Fact(name, _("%(amount)s less") % {"amount": saved}, (*notes, _("it makes all of them cheaper")))
     if following.amount:
-        return Fact(name, money.write_price(following.amount, one.currency))
+        return Fact(name, money.write_price(following.amount, one.currency), tuple(notes))
     match following.free_by:
         case "included":
             return Fact(name, _("nothing, it is included"))

@@ -117,6 +117,12 @@ def test_the_charge_so_far_is_what_an_invoice_of_today_would_bill(client, sara, 
     assert "$34.00" in page(client, sara, "portal_service", own.public_id)
 
 
+def test_the_price_of_one_more_says_what_it_is_one_more_of(client, sara, own):
+    shown = page(client, sara, "portal_service", own.public_id)
+    assert '<dd>$0.50<span class="tp-sub">for 26 mailboxes instead of 25</span></dd>' in shown
+    assert "The next GB costs" in shown
+
+
 def test_tables_are_headed_in_the_language_of_the_reader(client, sara, own):
     sara.language = "de"
     sara.save()
