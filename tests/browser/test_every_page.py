@@ -1,24 +1,14 @@
 """Every page in a real Chromium, wide and narrow: it fits, says nothing on the console, and axe-core finds nothing."""
 
-import os
 from unittest.mock import patch
 
 import pytest
 
 from tests.access.world import world
-from tests.browser.chromium import chromium
 from tests.browser.pages_of_the_site import KINDS, OWNER, Visit, addresses, opened, with_second_steps
 from tests.builders import panel
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

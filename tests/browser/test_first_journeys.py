@@ -1,6 +1,5 @@
 """What staff do and what a client does, in a real Chromium, with a real PostgreSQL as the metered server."""
 
-import os
 from datetime import date, timedelta
 
 import psycopg
@@ -13,21 +12,13 @@ from billing_site.demo import backdated
 from catalog.models import EnabledSpan, PricingVersion
 from invoicing.models import InvoicingSpan
 from metering.models import Server
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import a_client, a_product, a_service, a_staff_user, a_tenant, a_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
 TENANT = "browser_alice"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,25 +1,15 @@
 """What stands behind a line of an invoice is fetched when it is unfolded, in a real Chromium."""
 
-import os
-
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import TRAFFIC, a_client, a_product, a_server, a_service, a_setting, a_tenant, a_user
 from tests.invoicing.documents import fee, issued, usage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

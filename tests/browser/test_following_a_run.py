@@ -1,6 +1,5 @@
 """The page of a run follows it in a real Chromium, and shows its record when it ended."""
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -9,19 +8,11 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from invoicing.models import Run
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import a_staff_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """The pages by keyboard alone: one sees where one is, gets to everything in order, and out again."""
 
-import os
-
 import pytest
 from django.urls import reverse
 
 from tests.access.world import world
-from tests.browser.chromium import chromium
 from tests.browser.pages_of_the_site import ADMINISTRATOR, NOBODY, OWNER, opened
 from tests.builders import panel
 
@@ -35,14 +32,6 @@ WHERE = """() => {
         is_on_screen: box.width > 0 && box.bottom > 0 && box.top < innerHeight,
     };
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

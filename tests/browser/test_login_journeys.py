@@ -1,27 +1,18 @@
 """Signing in as people do, in a real Chromium: password, code, passkey; and signing out elsewhere."""
 
-import os
 import time
 
 import pytest
 from allauth.mfa.totp.internal import auth as totp
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import a_client, a_staff_user, a_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
 EMAIL = "sara@client.test"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """An owner invites a colleague, who accepts and sees invoices but no keys; and staff who see what a client sees."""
 
-import os
 from datetime import date
 
 import pytest
@@ -11,21 +10,13 @@ from playwright.sync_api import Browser, expect
 from catalog.invitations import invitation_link
 from catalog.models import Invitation
 from invoicing.billing import create_invoices
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import a_client, a_product, a_service
 from tests.people import client_user, staff_with
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

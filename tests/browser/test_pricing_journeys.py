@@ -1,6 +1,5 @@
 """What staff do with prices, in a real Chromium: create, edit, version, take back, and with no script at all."""
 
-import os
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from catalog.models import PricingVersion, User
 from invoicing.models import InvoicingSpan
 from metering import partitions
 from metering.models import Server, Usage
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import (
     MAILBOXES,
     a_client,
@@ -32,14 +31,6 @@ from tests.builders import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What staff see of a simulation, in a real Chromium: it begins by itself, says how far it is, and can be repeated."""
 
-import os
 from datetime import date, timedelta
 
 import pytest
@@ -10,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from catalog.models import PricingVersion
 from invoicing.models import InvoicingSpan
 from metering.models import Usage
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import (
     MAILBOXES,
     a_metric,
@@ -28,14 +27,6 @@ from tests.builders import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A client looks what a service will cost and why, from the overview to the days, in a real Chromium."""
 
-import os
 from datetime import date, timedelta
 
 import pytest
@@ -9,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from catalog.models import Service
 from invoicing.models import InvoicingSpan
-from tests.browser.chromium import chromium, complaints, log_in
+from tests.browser.chromium import complaints, log_in
 from tests.builders import (
     EMAILS,
     GB,
@@ -31,14 +30,6 @@ from tests.builders import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    # Playwright's event loop runs in this thread, and Django would refuse to query beside it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture
