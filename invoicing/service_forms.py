@@ -60,6 +60,7 @@ class ChangeForm(TenantForm):
             "invalid_choice": gettext_lazy("Choose a product that is offered."),
         },
     )
+    field_order = ("product", "server", "tenant")
 
     def __init__(self, data: QueryDict | None, *, service: Service) -> None:
         products = Product.objects.filter(
