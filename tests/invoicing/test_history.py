@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from invoicing import history
 from metering.correcting import correct
+from metering.models import Latest, Server
 from tests.builders import (
     DISK,
     EMAILS,
@@ -157,3 +158,23 @@ def test_any_number_of_tenants_and_days_takes_two_queries():
 def test_nobody_has_no_history():
     assert history.by_day({}, [], OCTOBER) == {}
     assert history.levels({}, [1]) == {}
+
+
+@pytest.mark.parametrize("is_collected", [True, False])
+@pytest.mark.parametrize("seen_until", [None, "2026-11-17 06:00"])
+@pytest.mark.parametrize("checked_at", [None, "2026-11-18 06:00", "2026-11-20 06:00"])
+def test_when_a_value_was_last_brought_is_the_same_as_its_model_says(is_collected, seen_until, checked_at):
+    tenant = a_tenant(a_server())
+    Server.objects.update(collected_at=at("2026-11-19 06:00") if is_collected else None)
+    Latest.objects.create(
+        tenant_id=tenant.pk,
+        metric_id=1,
+        value=D(5),
+        start=date(2026, 11, 1),
+        read_at=at("2026-11-16 06:00"),
+        seen_until=seen_until and at(seen_until),
+        checked_at=checked_at and at(checked_at),
+        collection_id=1,
+    )
+    [newest] = history.newest([tenant.pk]).values()
+    assert newest.collected_at == Latest.objects.with_collected_at().get().collected_at

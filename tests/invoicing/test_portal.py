@@ -1,6 +1,7 @@
 """The client portal: what a client sees, and that nobody sees what is another's."""
 
 import uuid
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -8,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from catalog.models import TaxRate, UsedOfLimit
 from invoicing.billing import create_invoices
 from invoicing.models import Invoice
 from tests.builders import (
@@ -156,6 +158,22 @@ def test_what_was_read_after_the_invoice_does_not_stand_behind_it(client, sara, 
     shown = unfolded(client, reverse("portal_invoice", args=[invoice.pk]))
     assert "today, 06:30" in shown
     assert "today, 08:00" not in shown
+
+
+# A list of prices reads its product by itself.
+@pytest.mark.parametrize(("name", "queries"), [("portal_service", 1), ("portal_service_prices", 2)])
+def test_all_that_a_page_reads_of_a_service_and_what_it_belongs_to_comes_in_one_query(client, sara, own, name, queries):
+    """Columns that are not fetched with it would each be asked for by themselves."""
+    own.client.tax_rate = TaxRate.objects.create(name="VAT", percent=Decimal(19))
+    own.client.save()
+    UsedOfLimit.objects.create(service=own, disk_used=5, disk_limit=10, measured_at=timezone.now())
+    page(client, sara, name, own.public_id)
+    with CaptureQueriesContext(connection) as captured:
+        page(client, sara, name, own.public_id)
+    parents = ("catalog_service", "catalog_client", "catalog_product", "metering_tenant", "metering_server")
+    begins = tuple(f'SELECT "{table}".' for table in parents)
+    read = [each["sql"] for each in captured if each["sql"].startswith(begins)]
+    assert len(read) == queries, read
 
 
 def test_another_clients_service_and_invoice_do_not_exist(client, own):
