@@ -1,0 +1,102 @@
+"""Statements of the pages that are opened most: written once, and planned once by each connection.
+
+A statement of six tables takes Django longer to write than PostgreSQL to answer, and that longer to plan than to run;
+of a table with a part for each month it plans every part. This is for what finds few rows by keys: a plan that is kept
+thinks of every array as ten values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakSet
+
+from django.db import connection
+from django.db.models import BigIntegerField, Func, Model, QuerySet, Value
+from django.db.models.query import ModelIterable
+from django.db.models.sql.compiler import SQLCompiler
+from psycopg import Connection, Cursor
+from psycopg.pq import TransactionStatus
+
+#: A plan that is kept does for so many things that are asked about at once.
+FEW = 50
+
+Row = TypeVar("Row", bound=Model)
+
+
+class Prepared(Generic[Row]):
+    """A queryset whose statement is written once.
+
+    `build` makes it of places for the values that differ, which stand wherever a queryset takes an expression. What it
+    prefetches is left to be read when it is looked at.
+    """
+
+    def __init__(self, build: Callable[..., QuerySet[Row]]) -> None:
+        self._build = build
+
+    def all(self, *values: Any) -> list[Row]:
+        """Return what the queryset finds for these values, in one query."""
+        compiler, statement, given = self._written
+        rows = execute(statement, [values[each.number] if isinstance(each, _Place) else each for each in given])
+        return _instances(compiler, rows)
+
+    def first(self, *values: Any) -> Row | None:
+        """Return the first row that the queryset finds for these values."""
+        return next(iter(self.all(*values)), None)
+
+    @cached_property
+    def _written(self) -> tuple[SQLCompiler, str, Sequence[Any]]:
+        places = (Value(_Place(number)) for number in range(self._build.__code__.co_argcount))
+        compiler = self._build(*places).query.get_compiler(connection.alias)
+        return compiler, *compiler.as_sql()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the value of this number goes in a statement."""
+
+    number: int
+
+
+def among(place: Value) -> Any:
+    """Return what a queryset looks for with `__in` at the place of a list of ids."""
+    return Func(place, template="(SELECT unnest(%(expressions)s::bigint[]))", output_field=BigIntegerField())
+
+
+def _instances(compiler: SQLCompiler, rows: list[tuple[Any, ...]]) -> list[Any]:
+    """Make what Django makes of rows, by the compiler that wrote their statement."""
+    asked: Any = copy(compiler)  # it belongs to the thread that wrote it
+    asked.connection, asked.execute_sql = connection, lambda **_: [rows]
+    query = SimpleNamespace(get_compiler=lambda using: asked)
+    return list(ModelIterable(cast(Any, SimpleNamespace(db=compiler.using, query=query, _known_related_objects={}))))
+
+
+def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, about: int = 1) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement; if it asks `about` few things, by the plan that this connection has of it."""
+    with connection.cursor() as cursor:
+        if about <= FEW and not connection.queries_logged:  # a log has them whole, with their values
+            # Within what names errors, a cursor that sends values beside the statement.
+            cursor.cursor = _Preparing(connection.connection)
+        cursor.execute(statement, values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+class _Preparing(Cursor[tuple[Any, ...]]):
+    def execute(self, query: Any, params: Any = None) -> Any:  # type: ignore[override]
+        if self.connection not in _told:
+            # Or it would plan anew, each time, what finds its months while it is planned.
+            self.connection.execute("SET plan_cache_mode = force_generic_plan")
+            if self.connection.info.transaction_status is TransactionStatus.IDLE:  # or it may be rolled back
+                _told.add(self.connection)
+        # Elsewhere nothing is to be prepared, nor counted: psycopg would keep the last hundred statements of any size.
+        self.connection.prepare_threshold = 0
+        try:
+            return super().execute(query, params, prepare=True)
+        finally:
+            self.connection.prepare_threshold = None
+
+
+_told: WeakSet[Connection[Any]] = WeakSet()

@@ -1,0 +1,138 @@
+"""A statement that is written and planned once finds what the queryset would, whatever it is asked with."""
+
+from datetime import UTC, date, datetime, timedelta
+from threading import Thread
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.db import ProgrammingError, connection
+from django.db.models import DateField, ExpressionWrapper
+from django.db.models.functions import Length
+
+from catalog.models import ClientUser, Service, User
+from metering.prepared import FEW, Prepared, among, execute
+from tests.builders import a_client, a_product, a_service
+
+pytestmark = pytest.mark.django_db
+
+SERVICES = Prepared(
+    lambda clients, name: Service.objects.filter(client__in=among(clients), name=name).select_related("client")
+)
+
+
+def planned():
+    """What this connection has a plan of: by the beginning of the statement, how often the plan was kept, and not."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+        return {statement: plans for statement, *plans in cursor.fetchall()}
+
+
+def test_it_finds_what_the_queryset_finds(django_assert_num_queries):
+    one, other = a_client("One"), a_client("Other")
+    product = a_product()
+    mine = a_service(product, one, name="a.example")
+    theirs = a_service(product, other, name="a.example")
+    a_service(product, one, name="b.example")
+    with django_assert_num_queries(1):
+        assert SERVICES.all([one.pk], "a.example") == [mine]
+    with django_assert_num_queries(1):
+        assert [service.client.name for service in SERVICES.all([one.pk, other.pk], "a.example")] == ["One", "Other"]
+    assert SERVICES.first([other.pk], "a.example") == theirs
+    assert SERVICES.first([], "a.example") is None
+    assert SERVICES.first([one.pk], None) is None
+
+
+def test_what_it_left_out_is_read_when_it_is_looked_at(django_assert_num_queries):
+    a_service(a_product("Web"), name="a.example")
+    few = Prepared(lambda name: Service.objects.filter(name=name).only("name"))
+    service = few.first("a.example")
+    with django_assert_num_queries(2):
+        assert service.product.name == "Web"
+
+
+def test_what_is_annotated_comes_with_it():
+    a_service(a_product(), name="a.example")
+    longer = Prepared(
+        lambda name, day: Service.objects.filter(name=name).annotate(
+            length=Length("name"), today=ExpressionWrapper(day, DateField())
+        )
+    )
+    service = longer.first("a.example", date(2026, 11, 5))
+    assert (service.length, service.today) == (9, date(2026, 11, 5))
+
+
+def test_instants_are_as_django_reads_them():
+    ends = datetime(2026, 11, 5, 12, tzinfo=UTC)
+    Session.objects.create(session_key="k" * 32, session_data="", expire_date=ends)
+    later = Prepared(lambda at: Session.objects.filter(expire_date__gt=at))
+    assert later.first(ends - timedelta(seconds=1)).expire_date == Session.objects.get().expire_date == ends
+    assert later.first(ends) is None
+
+
+def test_its_statement_is_written_once():
+    written = []
+
+    def build(name):
+        written.append(name)
+        return Service.objects.filter(name=name)
+
+    names = Prepared(build)
+    for name in ("a", "b", "c"):
+        names.all(name)
+    assert len(written) == 1
+
+
+def test_it_is_planned_once_however_often_it_is_asked():
+    statement = "SELECT %s::int + 1 AS planned_once"
+    assert [execute(statement, [number]) for number in range(12)] == [[(number + 1,)] for number in range(12)]
+    assert planned()["SELECT $1::int + 1 AS planned_once"] == [12, 0]
+
+
+def test_what_is_asked_about_many_is_planned_for_them():
+    rows = execute("SELECT unnest(%s::int[]) AS of_many", [list(range(FEW + 1))], about=FEW + 1)
+    assert len(rows) == FEW + 1
+    assert not [statement for statement in planned() if "of_many" in statement]
+
+
+def test_nothing_else_is_planned_once():
+    User.objects.filter(email="before@example.test").exists()
+    execute("SELECT 1 AS only_this")
+    for _ in range(10):
+        User.objects.filter(email="after@example.test").exists()
+    assert not [statement for statement in planned() if "example.test" in statement]
+    assert connection.connection.prepare_threshold is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_that_fails_says_so_and_the_next_one_works():
+    with pytest.raises(ProgrammingError, match="nowhere"):
+        execute("SELECT * FROM nowhere")
+    assert connection.connection.prepare_threshold is None
+    assert execute("SELECT 1") == [(1,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_thread_asks_by_its_own_connection():
+    client = a_client()
+    user = User.objects.create(email="owner@example.test")
+    ClientUser.objects.create(client=client, user=user)
+    users = Prepared(lambda user: ClientUser.objects.filter(user=user))
+    found = [users.all(user.pk)]
+
+    def ask():
+        try:
+            found.append(users.all(user.pk))
+        finally:
+            connection.close()
+
+    other = Thread(target=ask)
+    other.start()
+    other.join()
+    assert found[0] == found[1] != []
+
+
+def test_a_log_of_queries_has_them_with_their_values(django_assert_num_queries):
+    with django_assert_num_queries(2) as counted:
+        execute("SELECT %s::text", ["first"])
+        execute("SELECT %s::text", ["second"])
+    assert [query["sql"] for query in counted.captured_queries] == ["SELECT 'first'::text", "SELECT 'second'::text"]
