@@ -21,6 +21,7 @@ from catalog import permissions
 from catalog.clients import Client, ClientUser, Role
 from catalog.permissions import Deed
 from metering.access import SAFE
+from metering.prepared import Prepared
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -29,6 +30,8 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 VIEWING_LASTS = timedelta(minutes=30)
 #: Where the session says as which client, and until when.
 VIEWING = "viewing"
+#: In order of the clients' names.
+_MEMBERSHIPS = Prepared(lambda user: ClientUser.objects.filter(user=user).order_by("client__name", "client_id"))
 #: What somebody who views as a client may post all the same, by the names of the addresses.
 WAYS_OUT = frozenset({"stop_viewing", "account_logout"})
 
@@ -71,8 +74,7 @@ def _look_up(request: HttpRequest) -> Access:
         return Access({})
     if viewing := viewing_of(request):
         return Access({viewing.client.pk: Role.OWNER}, viewing)
-    rows = ClientUser.objects.filter(user_id=request.user.pk).order_by("client__name", "client_id")
-    return Access(dict(rows.values_list("client_id", "role")))
+    return Access({row.client_id: row.role for row in _MEMBERSHIPS.all(request.user.pk)})
 
 
 def clients_of(request: HttpRequest, deed: str = Deed.SEE) -> list[int]:

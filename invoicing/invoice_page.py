@@ -4,17 +4,25 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from django.db import connection
-
 from invoicing import payments, proof, questions, related
 from invoicing.models import Invoice, Line
 from invoicing.models.documents import InvoiceQuerySet
+from metering.prepared import Prepared, execute
 
 #: What is shown of a line: it has more, to say how it came about.
 _SHOWN = [
     *("invoice", "position", "kind", "statement", "title", "detail", "quantity", "before", "amount"),
     *("corrects", "credits", "service__name"),
 ]
+_LINES = Prepared(
+    lambda invoice: (
+        Line.objects.filter(invoice=invoice)
+        .select_related(None)
+        .select_related("service")
+        .only(*_SHOWN)
+        .order_by("position")
+    )
+)
 #: What most documents have nothing of, so one query asks for all of it.
 _HAS = """SELECT
     EXISTS (SELECT FROM invoicing_payment WHERE invoice_id = %(invoice)s) AS payments,
@@ -28,7 +36,7 @@ def of(invoice: Invoice, among: InvoiceQuerySet, today: date) -> dict[str, Any]:
 
     `invoice` comes `with_state`; `among` are the documents that the viewer may see.
     """
-    lines = list(invoice.lines.select_related(None).select_related("service").only(*_SHOWN))
+    lines = _LINES.all(invoice.pk)
     has = _has(invoice, lines)
     if has["kin"] or any(line.corrects_id or line.credits_id for line in lines):
         proofs = proof.with_kin(lines, among)
@@ -48,6 +56,5 @@ def of(invoice: Invoice, among: InvoiceQuerySet, today: date) -> dict[str, Any]:
 
 
 def _has(invoice: Invoice, lines: Sequence[Line]) -> Mapping[str, bool]:
-    with connection.cursor() as cursor:
-        cursor.execute(_HAS, {"invoice": invoice.pk, "lines": [line.pk for line in lines]})
-        return dict(zip(("payments", "questions", "kin"), cursor.fetchone(), strict=True))
+    (found,) = execute(_HAS, {"invoice": invoice.pk, "lines": [line.pk for line in lines]})
+    return dict(zip(("payments", "questions", "kin"), found, strict=True))

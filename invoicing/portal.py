@@ -3,8 +3,9 @@
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.db.models import DateField, ExpressionWrapper
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -17,6 +18,7 @@ from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
 from metering.paging import CappedPaginator
 from metering.periods import local_day
+from metering.prepared import Prepared, among
 
 #: So many services stand on the first page, and on one of the list.
 ON_HOME, PAGE = 25, 50
@@ -34,6 +36,30 @@ READ = [
     *("used_of_limit__disk_used", "used_of_limit__disk_limit", "used_of_limit__bandwidth_used"),
     *("used_of_limit__bandwidth_limit", "used_of_limit__measured_at"),
 ]
+_SERVICE = Prepared(
+    lambda public_id, clients: (
+        Service.objects.of_clients(among(clients))
+        .filter(public_id=public_id)
+        .select_related(*RELATED, "used_of_limit")
+        .only(*READ)
+        .order_by()
+    )
+)
+_PRICE = Prepared(
+    lambda product, cycle, currency: ProductPrice.objects.filter(
+        product=product, cycle=cycle, currency=currency
+    ).order_by()
+)
+#: The newest version of it.
+_DRAFT = Prepared(lambda service, term_start: DraftInvoice.objects.filter(service=service, term_start=term_start)[:1])
+_INVOICE = Prepared(
+    lambda today, pk, clients: (
+        Invoice.objects.of_clients(among(clients))
+        .with_state(ExpressionWrapper(today, DateField()))
+        .filter(pk=pk)
+        .order_by()
+    )
+)
 
 
 def _own_services(request: HttpRequest) -> list[Service]:
@@ -42,8 +68,10 @@ def _own_services(request: HttpRequest) -> list[Service]:
 
 
 def _own_service(request: HttpRequest, public_id: UUID) -> Service:
-    own = Service.objects.of_clients(clients_of(request)).select_related(*RELATED, "used_of_limit").only(*READ)
-    return get_object_or_404(own, public_id=public_id)
+    one = _SERVICE.first(public_id, clients_of(request))
+    if one is None:
+        raise Http404
+    return one
 
 
 @require_GET
@@ -95,8 +123,8 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
     now, today = timezone.now(), timezone.localdate()
     metrics = statistics.enabled_of(one, at=now)
     glance = overview.glance(one, metrics)
-    price = ProductPrice.objects.filter(product=one.product, cycle=one.cycle, currency=one.currency).first()
-    drafts = list(DraftInvoice.objects.open_of(one)[:1])
+    price = _PRICE.first(one.product_id, one.cycle, one.currency)
+    drafts = _DRAFT.all(one.pk, one.next_due_on)
     return render(
         request,
         "portal/service.html",
@@ -145,6 +173,9 @@ def invoices(request: HttpRequest) -> HttpResponse:
 @client_user
 def invoice(request: HttpRequest, pk: str) -> HttpResponse:
     """Is this right?"""
-    own, today = Invoice.objects.of_clients(clients_of(request)), timezone.localdate()
-    one = get_object_or_404(own.with_state(today), pk=pk)
-    return render(request, "portal/invoice.html", {"section": "invoices"} | invoice_page.of(one, own, today))
+    clients, today = clients_of(request), timezone.localdate()
+    one = _INVOICE.first(today, pk, clients)
+    if one is None:
+        raise Http404
+    shown = invoice_page.of(one, Invoice.objects.of_clients(clients), today)
+    return render(request, "portal/invoice.html", {"section": "invoices"} | shown)

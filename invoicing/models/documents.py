@@ -10,7 +10,7 @@ from functools import cache
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import F, Func, OuterRef, Q, Subquery, Sum, Value
+from django.db.models import Expression, F, Func, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
@@ -79,11 +79,12 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """
         return self.prefetch_related("credits").annotate(given_back=_given_back())  # type: ignore[no-redef]
 
-    def with_state(self, today: date) -> InvoiceQuerySet:
+    def with_state(self, today: date | Expression) -> InvoiceQuerySet:
         """Annotate what `with_credited` does, how much is `left` to pay, and the day: `paid` and `state` are made of
         them."""
         left = Coalesce(F("receivable__left"), Decimal(0))
-        return self.with_credited().annotate(left=left, today=Value(today))  # type: ignore[no-redef]
+        day = Value(today) if isinstance(today, date) else today
+        return self.with_credited().annotate(left=left, today=day)  # type: ignore[no-redef]
 
     def in_state(self, state: str, today: date) -> InvoiceQuerySet:
         """Choose invoices that are `unpaid` or `overdue`, the longest first, or `paid`, or that are `credit_notes`.
