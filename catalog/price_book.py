@@ -6,9 +6,8 @@ that are known, instead of five that read them: PostgreSQL says of each row whic
 
 from collections.abc import Collection, Mapping
 
-from django.db import connection
-
 from catalog.models import MetricSetting
+from metering.prepared import execute
 
 #: So many products are kept; beyond it, all are read anew.
 MOST = 500
@@ -41,9 +40,7 @@ def settings_of(products: Collection[int]) -> Mapping[int, list[MetricSetting]]:
     """
     if not products:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_WRITTEN, [list(products)])
-        written: dict[int, str] = dict(cursor.fetchall())
+    written: dict[int, str] = dict(execute(_WRITTEN, [list(products)], about=len(products)))
     known = {pk: _known[pk] for pk in written if pk in _known}
     changed = [pk for pk, mark in written.items() if pk not in known or known[pk][0] != mark]
     if changed:

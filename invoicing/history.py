@@ -14,11 +14,11 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from django.db import connection
 from django.db.models.functions import TruncMonth
 
 from metering.decimals import EXACT
 from metering.models import Metric, Usage
+from metering.prepared import execute
 from metering.providers.base import MetricType
 
 ONE_DAY = timedelta(days=1)
@@ -90,9 +90,7 @@ WHERE l.tenant_id = ANY(%s)
 
 def newest(tenants: Collection[int]) -> dict[Key, Newest]:
     """Return the newest values of some tenants, in one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(_NEWEST, [list(tenants)])
-        return {row[:2]: Newest(*row) for row in cursor.fetchall()}
+    return {row[:2]: Newest(*row) for row in execute(_NEWEST, [list(tenants)], about=len(tenants))}
 
 
 _DAYS = """
@@ -110,9 +108,7 @@ def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) ->
     found: dict[Key, list[Point]] = {}
     if not since:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_DAYS, [list(since), daily, min(since.values()), until])
-        rows = cursor.fetchall()
+    rows = execute(_DAYS, [list(since), daily, min(since.values()), until], about=len(since))
     for tenant_id, metric_id, start, value in rows:
         if start >= since[tenant_id]:
             found.setdefault((tenant_id, metric_id), []).append((start, value))
@@ -133,9 +129,9 @@ def levels(since: Mapping[int, date], metrics: Collection[int]) -> dict[Key, tup
     """Return the least and the most that was measured of tenants, each from its day on, in one query."""
     if not since or not metrics:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_LEVELS, [list(since), list(since.values()), list(metrics), min(since.values())])
-        return {(tenant_id, metric_id): (least, most) for tenant_id, metric_id, least, most in cursor.fetchall()}
+    asked = [list(since), list(since.values()), list(metrics), min(since.values())]
+    rows = execute(_LEVELS, asked, about=len(since))
+    return {(tenant_id, metric_id): (least, most) for tenant_id, metric_id, least, most in rows}
 
 
 def levels_among(
@@ -183,9 +179,7 @@ ORDER BY tenant_id, metric_id, start, day, read_at DESC
 def _of_months(since: Mapping[int, date], metrics: Collection[int], until: date) -> dict[Key, Days]:
     # A day is up to 14 hours over before it is in UTC, and the first of a month is read with it.
     read_since = datetime.combine(min(since.values()).replace(day=1), time.min, UTC) - ONE_DAY
-    with connection.cursor() as cursor:
-        cursor.execute(_LAST_OF_DAY, [list(since), list(metrics), read_since, until])
-        rows = cursor.fetchall()
+    rows = execute(_LAST_OF_DAY, [list(since), list(metrics), read_since, until], about=len(since))
     found = {}
     for key, group in groupby(rows, key=itemgetter(0, 1)):
         points: list[Point] = []

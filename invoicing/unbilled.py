@@ -25,10 +25,11 @@ from invoicing.models import BackBilling, BilledPeriod, Deferral, InvoicingSpan
 from metering.decimals import EXACT, exact_sum
 from metering.models import Latest, Usage
 from metering.periods import Period
+from metering.prepared import FEW, execute
 from metering.providers.base import MetricType
 
-#: So many rows of usage are read at once, where more than so many services are asked about.
-CHUNK, FEW = 10_000, 50
+#: So many rows of usage are read at once, where many services are asked about.
+CHUNK = 10_000
 
 
 def find(
@@ -110,7 +111,7 @@ def _usage(
     for tenant_id, metric_id, item in rests:
         if metric_id in since and item.start >= since[metric_id][tenant_id]:
             grouped[tenant_id, metric_id].append(item)
-    for tenant_id, metric_id, start, end, value in _rows(_USAGE, asked, are_many=len(cuts) > FEW):
+    for tenant_id, metric_id, start, end, value in _rows(_USAGE, asked, about=len(cuts)):
         if start >= since[metric_id][tenant_id] and (not taken or (tenant_id, metric_id, start) not in taken):
             grouped[tenant_id, metric_id].append(Item(start, end, start, value))
     return grouped
@@ -131,9 +132,12 @@ ORDER BY start
 """
 
 
-def _rows(statement: str, asked: dict[str, Any], *, are_many: bool) -> Iterator[tuple[Any, ...]]:
+def _rows(statement: str, asked: dict[str, Any], *, about: int) -> Iterator[tuple[Any, ...]]:
     """A cursor of the server keeps the rows of a run out of memory; for few services it costs more than the rows."""
-    with connection.chunked_cursor() if are_many else connection.cursor() as cursor:
+    if about <= FEW:
+        yield from execute(statement, asked)
+        return
+    with connection.chunked_cursor() as cursor:
         cursor.execute(statement, asked)
         while rows := cursor.fetchmany(CHUNK):
             yield from rows

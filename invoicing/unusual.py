@@ -4,12 +4,12 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from django.db import connection
 from django.db.models import Model
 from psycopg import sql
 
 from catalog.models import Override
 from invoicing.models import BackBilling, BilledPeriod, Decision, Deferral, Difference, OverageCharge, Parked
+from metering.prepared import execute
 
 #: Tables that have a row about few services only, and how such a row is found.
 _BY_SERVICE: tuple[type[Model], ...] = (BackBilling, Decision, Deferral, Difference, Override, Parked)
@@ -20,15 +20,11 @@ def about(services: Collection[Any]) -> frozenset[type[Model]]:
 
     BilledPeriod stands for periods that were billed while they were open, OverageCharge for charges that wait.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _query(),
-            {
-                "services": [service.pk for service in services],
-                "tenants": [service.tenant_id for service in services if service.tenant_id],
-            },
-        )
-        found: tuple[bool, ...] = cursor.fetchone()
+    asked = {
+        "services": [service.pk for service in services],
+        "tenants": [service.tenant_id for service in services if service.tenant_id],
+    }
+    (found,) = execute(_query(), asked, about=len(services))
     models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
     return frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
 
