@@ -221,6 +221,7 @@ MFA_FORMS = {
 #: Whether staff must have a second step of signing in.
 STAFF_MFA = env.bool("STAFF_MFA", default=not DEBUG)
 #: Sessions end after two weeks, those of staff after half a day.
+SESSION_ENGINE = "billing_site.session_store"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 STAFF_SESSION_SECONDS = env.int("STAFF_SESSION_HOURS", default=12) * 3600
 
