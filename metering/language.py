@@ -49,7 +49,12 @@ def of_dates(locale: str) -> Locale:
 
 def in_digits(text: str) -> str:
     """Return a number that is written in English, such as `1,234.5`, as the current language has it: `1.234,5`."""
-    return _digits(current())(text)
+    return digits()(text)
+
+
+def digits() -> Callable[[str], str]:
+    """Return `in_digits` of the current language, to write many numbers."""
+    return _digits(current())
 
 
 @cache
