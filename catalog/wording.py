@@ -61,6 +61,7 @@ CYCLES = {
 }
 
 
+@language.said_once
 def price_sentence(pricing: Pricing, unit: Unit, currency: str) -> str:
     """Say what a metric costs in a sentence: `10 GB included, then $1.00 per GB`."""
     if pricing.scheme is Scheme.PACKAGE:
@@ -146,7 +147,8 @@ def ranges(pricing: Pricing, unit: Unit) -> list[str]:
     return [_range(pricing, lower, upper, unit) for lower, upper, _bracket in pricing.ranges]
 
 
-def price_rows(pricing: Pricing, unit: Unit, currency: str) -> list[tuple[str, str]]:
+@language.said_once
+def price_rows(pricing: Pricing, unit: Unit, currency: str) -> tuple[tuple[str, str], ...]:
     """The brackets as rows of a table: range, and the price of each unit or package in it."""
     size = unit.write(pricing.package_size) if pricing.scheme is Scheme.PACKAGE else ""
     rows = []
@@ -155,7 +157,7 @@ def price_rows(pricing: Pricing, unit: Unit, currency: str) -> list[tuple[str, s
         if size:
             price = _("%(price)s per started %(size)s") % {"price": price, "size": size}
         rows.append((text, _with_fee(price, bracket, currency)))
-    return rows
+    return tuple(rows)
 
 
 def _range(pricing: Pricing, lower: Decimal, upper: Decimal | None, unit: Unit) -> str:

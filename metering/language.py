@@ -7,11 +7,14 @@ written in English alone and need no Django: it is imported where something is w
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 from babel import Locale
 from babel.numbers import get_decimal_symbol, get_group_symbol
+
+Given = ParamSpec("Given")
+Said = TypeVar("Said")
 
 #: English dates are written with the day first, as the invoices of most of the world have them.
 _OF_DATES = {"en": "en_GB"}
@@ -45,6 +48,20 @@ def _locale(language: str) -> str:
 @cache
 def of_dates(locale: str) -> Locale:
     return Locale.parse(_OF_DATES.get(locale, locale))
+
+
+def said_once(say: Callable[Given, Said]) -> Callable[Given, Said]:
+    """Return a function of values alone that remembers what it said last of them in each language."""
+
+    @lru_cache(maxsize=2048)
+    def said(_locale: str, *values: Any, **named: Any) -> Said:
+        return say(*values, **named)
+
+    @wraps(say)
+    def say_once(*values: Given.args, **named: Given.kwargs) -> Said:
+        return said(current(), *values, **named)  # type: ignore[arg-type]  # values can be told apart
+
+    return say_once
 
 
 def in_digits(text: str) -> str:
