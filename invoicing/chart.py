@@ -81,7 +81,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart as it is drawn. `key` says what the parts are called that it has, in the order of `_chart.html`.
+    """A chart as it is drawn. `key` says what the parts are called that it has: `line`, `bar`, `ahead`, `gap`, `mark`.
 
     `axis` is how many pixels beside the box the words of its grid take; without, they stand in it.
     """

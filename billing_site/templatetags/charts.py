@@ -2,28 +2,58 @@
 for all the rest of it."""
 
 from collections.abc import Iterator
+from html import escape
 
 from django import template
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 
+from billing_site.templatetags.panels import table
 from invoicing.chart import WIDTH, Chart, Mark
+from invoicing.meter import Meter
 
 register = template.Library()
 
+#: How the parts of a chart look, in the order in which they are named.
+_LOOKS = {
+    "line": '<line class="line" x1="0" x2="20" y1="4" y2="4"/>',
+    "bar": '<rect class="bar" width="20" height="8"/>',
+    "ahead": '<rect class="range" width="20" height="8"/><line class="ahead" x1="0" x2="20" y1="4" y2="4"/>',
+    "gap": '<rect class="gap" width="20" height="8"/>',
+    "mark": '<line class="mark" x1="0" x2="20" y1="4" y2="4"/>',
+}
+
 
 @register.simple_tag
-def chart_svg(chart: Chart) -> SafeString:
-    """Draw a chart; of one with words beside it, those stand in an image of their own, which does not stretch."""
+def chart(drawn: Chart) -> SafeString:
+    """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean and its table."""
+    return mark_safe(  # noqa: S308  # nosec B308, B703: its words are escaped
+        f'<figure><figcaption class="tp-chart-title">{escape(drawn.title)}</figcaption>{_image(drawn)}{_key(drawn)}'
+        f'<details class="tp-more"><summary>{escape(_("The same as a table"))}</summary>'
+        f'<div class="tp-more-body">{table(drawn.table)}</div></details></figure>'
+    )
+
+
+def _image(chart: Chart) -> str:
+    """Where words stand beside a chart, they are in an image of their own, which does not stretch."""
     inside = "".join(_parts(chart))
     image = (
         f'<svg class="tp-chart" height="{chart.height}" role="img" aria-label="{escape(chart.sentence)}">{inside}</svg>'
     )
     if not chart.axis:
-        return mark_safe(image)  # noqa: S308  # nosec B308, B703: its words are escaped
+        return image
     words = "".join(_text(line, 'x="100%" dx="-8" text-anchor="end"') for line in chart.grid)
     axis = f'<svg class="tp-axis" width="{chart.axis}" height="{chart.height}" aria-hidden="true">{words}</svg>'
-    return mark_safe(f'<div class="tp-plot">{axis}{image}</div>')  # noqa: S308  # nosec B308, B703: as above
+    return f'<div class="tp-plot">{axis}{image}</div>'
+
+
+def _key(chart: Chart) -> str:
+    named = "".join(
+        f'<li><svg class="tp-chart" aria-hidden="true">{look}</svg>{escape(chart.key[part])}</li>'
+        for part, look in _LOOKS.items()
+        if chart.key.get(part)
+    )
+    return f'<ul class="tp-key">{named}</ul>' if named else ""
 
 
 def _parts(chart: Chart) -> Iterator[str]:
@@ -73,3 +103,27 @@ def _across(kind: str, y: str) -> str:
 
 def _text(mark: Mark, attributes: str, y: str = "") -> str:
     return f'<text {attributes} y="{y or mark.label_y}">{escape(mark.label)}</text>'
+
+
+@register.simple_tag
+def meter(of: Meter | None, is_stale: bool = False) -> SafeString:
+    """Draw the bar of what was used against what is included and the limit, where there is one of them."""
+    return mark_safe("".join(_bar(of, is_stale)) if of else "")  # noqa: S308  # nosec B308, B703: its words are escaped
+
+
+def _bar(of: Meter, is_stale: bool) -> Iterator[str]:
+    looks = "tp-meter tp-meter-stale" if is_stale else "tp-meter"
+    yield f'<svg class="{looks}" role="img" aria-label="{escape(of.words)}">'
+    yield '<rect class="track" x="0" y="0.5" width="100%" height="9" rx="4.5"/>'
+    if of.inside:
+        yield f'<rect class="in" x="0" y="1" width="{of.inside}%" height="8" rx="4"/>'
+    if of.over:
+        yield f'<rect class="over" x="{of.inside}%" y="1" width="{of.over}%" height="8" rx="4"/>'
+    if of.tick:
+        yield f'<line class="tick" x1="{of.tick}%" x2="{of.tick}%" y1="-1" y2="11"/>'
+        if of.anchor:
+            words = escape(of.words_at_tick)
+            yield f'<text x="{of.tick}%" y="27" text-anchor="{of.anchor}">{words}</text>'
+    if of.anchor != "start":
+        yield '<text x="0" y="27">0</text>'
+    yield f'<text x="100%" y="27" text-anchor="end">{escape(of.words_at_end)}</text></svg>'

@@ -2,9 +2,9 @@
 templates would take as long as for all the rest of it."""
 
 from collections.abc import Iterator
+from html import escape
 
 from django import template
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from invoicing import facts as told

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from django.template.loader import render_to_string
 from django.utils import translation
 
+from billing_site.templatetags import charts
 from invoicing.meter import Meter
 from invoicing.simulation.summary import Group
 from metering.units import GB
@@ -17,7 +18,7 @@ def test_bars_are_drawn_with_points_where_people_write_commas():
     group = Group(words="up to 5%", clients=1200, difference=Decimal(1), bar=Decimal("87.5"), top=1024)
     outcome = SimpleNamespace(groups=[group], chart_height=1200, gain=Decimal(1), loss=Decimal(-1))
     with translation.override("de"):
-        bar = render_to_string("_partials/_meter.html", {"panel": SimpleNamespace(meter=meter)})
+        bar = charts.meter(meter)
         bars = render_to_string("staff/_simulation_distribution.html", {"outcome": outcome, "currency": "EUR"})
     for drawn in ('width="49.5%"', 'width="12.25%"', 'x1="61.75%"'):
         assert drawn in bar
