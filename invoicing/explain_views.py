@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_GET
@@ -19,6 +19,7 @@ from invoicing.explanation import Explanation, UsedPeriod
 from invoicing.models import Invoice, Line
 from invoicing.spreadsheet import as_csv
 from metering.access import staff
+from metering.prepared import Prepared, any_of
 
 #: Periods of a line, or readings of a period, on one page.
 PAGE = 100
@@ -26,32 +27,57 @@ PAGE = 100
 FIRST = 12
 
 
+def _of_invoice(pk: Any, line: Any) -> QuerySet[Line]:
+    return Line.objects.select_related("invoice", *proof.SOURCES).filter(pk=line, invoice=pk).order_by()
+
+
+_ANY = Prepared(_of_invoice)
+_OWN = Prepared(lambda pk, line, clients: _of_invoice(pk, line).filter(invoice__client__in=any_of(clients)))
+
+
 def _own(request: HttpRequest) -> QuerySet[Invoice]:
     return Invoice.objects.of_clients(clients_of(request))
+
+
+def _own_line(request: HttpRequest, pk: UUID, line: UUID) -> Line:
+    return _with_override(_OWN.first(pk, line, clients_of(request)))
+
+
+def _any_line(pk: UUID, line: UUID) -> Line:
+    return _with_override(_ANY.first(pk, line))
+
+
+def _with_override(line: Line | None) -> Line:
+    """With the rest of what the proof of a line reads, which most lines have not."""
+    if line is None:
+        raise Http404
+    if line.override_id is not None:
+        prefetch_related_objects([line], *proof.OF_OVERRIDE)
+    return line
 
 
 @require_GET
 @client_user
 def portal_line(request: HttpRequest, pk: UUID, line: UUID) -> HttpResponse:
-    return _line_page(request, "portal", _own(request), pk, line)
+    return _line_page(request, "portal", _own_line(request, pk, line), _own(request))
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def staff_line(request: HttpRequest, pk: UUID, line: UUID) -> HttpResponse:
-    return _line_page(request, "staff", Invoice.objects.all(), pk, line)
+    return _line_page(request, "staff", _any_line(pk, line), Invoice.objects.all())
 
 
 @require_GET
 @client_user
 def portal_period(request: HttpRequest, pk: UUID, line: UUID, number: int) -> HttpResponse:
-    return _period_page(request, "portal", _explained(_own(request), pk, line), number)
+    return _period_page(request, "portal", explanation.of_line(_own_line(request, pk, line), _own(request)), number)
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def staff_period(request: HttpRequest, pk: UUID, line: UUID, number: int) -> HttpResponse:
-    return _period_page(request, "staff", _explained(Invoice.objects.all(), pk, line), number)
+    return _period_page(request, "staff", explanation.of_line(_any_line(pk, line), Invoice.objects.all()), number)
 
 
 @require_GET
@@ -69,47 +95,37 @@ def staff_lines_csv(request: HttpRequest, pk: UUID) -> StreamingHttpResponse:
 @require_GET
 @client_user
 def portal_periods_csv(request: HttpRequest, pk: UUID, line: UUID) -> StreamingHttpResponse:
-    return _periods_csv(_explained(_own(request), pk, line))
+    return _periods_csv(explanation.of_line(_own_line(request, pk, line), _own(request)))
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def staff_periods_csv(request: HttpRequest, pk: UUID, line: UUID) -> StreamingHttpResponse:
-    return _periods_csv(_explained(Invoice.objects.all(), pk, line))
+    return _periods_csv(explanation.of_line(_any_line(pk, line), Invoice.objects.all()))
 
 
 @require_GET
 @client_user
 def portal_readings_csv(request: HttpRequest, pk: UUID, line: UUID) -> StreamingHttpResponse:
-    return _readings_csv(_explained(_own(request), pk, line), for_staff=False)
+    return _readings_csv(explanation.of_line(_own_line(request, pk, line), _own(request)), for_staff=False)
 
 
 @require_GET
 @staff("invoicing.view_invoice")
 def staff_readings_csv(request: HttpRequest, pk: UUID, line: UUID) -> StreamingHttpResponse:
-    return _readings_csv(_explained(Invoice.objects.all(), pk, line), for_staff=True)
+    return _readings_csv(explanation.of_line(_any_line(pk, line), Invoice.objects.all()), for_staff=True)
 
 
-def _found(among: QuerySet[Invoice], pk: UUID, line: UUID) -> Line:
-    lines = proof.with_sources(Line.objects.filter(invoice__in=among).select_related("invoice"))
-    return get_object_or_404(lines, pk=line, invoice_id=pk)
-
-
-def _explained(among: QuerySet[Invoice], pk: UUID, line: UUID) -> Explanation:
-    return explanation.of_line(_found(among, pk, line), among)
-
-
-def _line_page(request: HttpRequest, area: str, among: QuerySet[Invoice], pk: UUID, line: UUID) -> HttpResponse:
+def _line_page(request: HttpRequest, area: str, line: Line, among: QuerySet[Invoice]) -> HttpResponse:
     """What does this line say, and where does it come from? In short, where its invoice unfolds it."""
-    found = _found(among, pk, line)
     if "X-Brief" in request.headers:
-        brief = {"area": area, "invoice": found.invoice, "proof": proof.of_line(found, among)}
+        brief = {"area": area, "invoice": line.invoice, "proof": proof.of_line(line, among)}
         return render(request, "_partials/_proof.html", brief)
-    explained = explanation.of_line(found, among)
+    explained = explanation.of_line(line, among)
     periods = Paginator(explained.periods, PAGE).get_page(request.GET.get("page"))
     only = explained.periods[0] if len(explained.periods) == 1 else None
     shown = {
-        "questions": questions.of_line(explained.line),
+        "questions": questions.of_line(line),
         "page": periods,
         "only": only,
         "readings": _first_readings(explained, only) if only else [],

@@ -14,10 +14,18 @@ from invoicing.models import BilledPeriod, Invoice, Line
 from invoicing.parts import Part, period_words
 from invoicing.proof import Proof
 from metering.models import Collection, Correction, Reading
+from metering.prepared import Prepared
 from metering.providers.base import MetricType
 from metering.units import Unit
 
 ONE_DAY = timedelta(days=1)
+_CORRECTIONS = Prepared(
+    lambda tenant, metric, first, last: (
+        Correction.objects.filter(tenant=tenant, metric=metric, start__gte=first, start__lte=last)
+        .select_related("by")
+        .order_by("id")
+    )
+)
 #: What the readings of a period say about its usage, by the type of the metric.
 _NOTES = {
     MetricType.SNAPSHOT: gettext_lazy(
@@ -185,14 +193,10 @@ def _count_readings(explained: Explanation) -> None:
 
 def _find_corrections(explained: Explanation) -> None:
     billed, unit = explained.periods[0].billed, explained.unit
-    rows = Correction.objects.filter(
-        tenant_id=billed.tenant_id,
-        metric_id=billed.metric_id,
-        start__gte=min(period.first for period in explained.periods),
-        start__lte=max(period.last for period in explained.periods),
-    )
+    first = min(period.first for period in explained.periods)
+    last = max(period.last for period in explained.periods)
     issued_at = explained.line.invoice.created_at
-    for row in rows.select_related("by").order_by("id"):
+    for row in _CORRECTIONS.all(billed.tenant_id, billed.metric_id, first, last):
         before = None if row.before is None else unit.from_base(row.before)
         amendment = Amendment(row, before, unit.from_base(row.value), is_later=row.at > issued_at)
         for period in explained.periods:

@@ -18,7 +18,7 @@ from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
 from metering.paging import CappedPaginator
 from metering.periods import local_day
-from metering.prepared import Prepared, among
+from metering.prepared import Prepared, any_of
 
 #: So many services stand on the first page, and on one of the list.
 ON_HOME, PAGE = 25, 50
@@ -38,7 +38,7 @@ READ = [
 ]
 _SERVICE = Prepared(
     lambda public_id, clients: (
-        Service.objects.of_clients(among(clients))
+        Service.objects.of_clients(any_of(clients))
         .filter(public_id=public_id)
         .select_related(*RELATED, "used_of_limit")
         .only(*READ)
@@ -54,7 +54,7 @@ _PRICE = Prepared(
 _DRAFT = Prepared(lambda service, term_start: DraftInvoice.objects.filter(service=service, term_start=term_start)[:1])
 _INVOICE = Prepared(
     lambda today, pk, clients: (
-        Invoice.objects.of_clients(among(clients))
+        Invoice.objects.of_clients(any_of(clients))
         .with_state(ExpressionWrapper(today, DateField()))
         .filter(pk=pk)
         .order_by()

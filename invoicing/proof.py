@@ -9,7 +9,7 @@ from functools import cached_property
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, UUIDField
 
 from catalog.aggregation import Periods
 from catalog.money import round_amount
@@ -18,8 +18,17 @@ from invoicing.models import BilledPeriod, Invoice, Line, Question
 from invoicing.parts import Part
 from invoicing.stated import Stated
 from metering.decimals import exact_sum
+from metering.prepared import Prepared, any_of, execute
 from metering.units import Unit
 
+#: What the proof of a line reads of others, except its invoice; and what of an agreement, which most lines have not.
+SOURCES = ("service", "setting__metric")
+OF_OVERRIDE = ("override__setting__metric", "override__prices")
+_PERIODS = Prepared(
+    lambda lines: BilledPeriod.objects.filter(line__in=any_of(lines, UUIDField())).order_by("start", "part")
+)
+_HAS_KIN = """SELECT EXISTS (SELECT FROM invoicing_line WHERE corrects_id = ANY(%(lines)s))
+    OR EXISTS (SELECT FROM invoicing_line WHERE credits_id = ANY(%(lines)s))"""
 #: How many readings a line shows on its invoice, the newest ones.
 SHOWN = 6
 #: How many periods are listed there; more than this are summed up.
@@ -126,12 +135,11 @@ class Proof:
 
 def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
     """Fetch what the proof of a line reads of others, except its invoice."""
-    rows = lines.select_related("service", "setting__metric")
-    return rows.prefetch_related("override__setting__metric", "override__prices")
+    return lines.select_related(*SOURCES).prefetch_related(*OF_OVERRIDE)
 
 
 def of_line(line: Line, among: QuerySet[Invoice]) -> Proof:
-    """Return a line, fetched `with_sources`, with its newest readings, in three or four queries. See `of_lines`."""
+    """Return a line, fetched `with_sources`, with its newest readings, in three to five queries. See `of_lines`."""
     [proof] = of_lines([line], among)
     if proof.periods and proof.unit is not None:
         proof.readings = list(_readings(proof.periods[-1][0], proof.unit, line.invoice.created_at))
@@ -139,15 +147,19 @@ def of_line(line: Line, among: QuerySet[Invoice]) -> Proof:
 
 
 def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
-    """Return lines with their periods and the lines that they belong to, in two or three queries.
+    """Return lines with their periods and the lines that they belong to, in two to four queries.
 
     `among` are the invoices that the viewer may see.
     """
     periods: dict[UUID, list[BilledPeriod]] = defaultdict(list)
-    for period in BilledPeriod.objects.filter(line__in=lines).order_by("start", "part"):
+    ids = [line.pk for line in lines]
+    for period in _PERIODS.all(ids):
         assert period.line_id is not None
         periods[period.line_id].append(period)
-    proofs = with_kin(lines, among)
+    if any(line.corrects_id or line.credits_id for line in lines) or execute(_HAS_KIN, {"lines": ids}) == [(True,)]:
+        proofs = with_kin(lines, among)
+    else:
+        proofs = [Proof(line, line.invoice.currency) for line in lines]
     for proof in proofs:
         if (unit := proof.unit) is not None:
             proof.periods = [(period, unit.from_base(period.value)) for period in periods[proof.line.pk]]

@@ -10,20 +10,23 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, prefetch_related_objects
 
 from catalog.models import ClientUser, User
 from catalog.permissions import Deed, roles_that_may
 from invoicing.models import Line, Message, Post, Question
+from metering.prepared import Prepared
 
 #: Letters of one post.
 MOST = 4000
+_THREADS = Prepared(lambda line: Question.objects.filter(line=line).select_related("closed_by").order_by("opened_at"))
 
 
 def of_line(line: Line) -> list[Question]:
     """The threads about a line, the oldest first, with their posts and who wrote them."""
-    threads = Question.objects.filter(line=line).select_related("closed_by").prefetch_related("posts__by")
-    return list(threads.order_by("opened_at"))
+    threads = _THREADS.all(line.pk)
+    prefetch_related_objects(threads, "posts__by")
+    return threads
 
 
 def by_line(lines: Iterable[Line]) -> Mapping[UUID, Question]:

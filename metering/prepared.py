@@ -13,8 +13,10 @@ from types import SimpleNamespace
 from typing import Any, Generic, TypeVar, cast
 from weakref import WeakSet
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import BigIntegerField, Func, Model, QuerySet, Value
+from django.db.models import BigIntegerField, Field, Func, Model, QuerySet, Value
+from django.db.models.functions import Cast
 from django.db.models.query import ModelIterable
 from django.db.models.sql.compiler import SQLCompiler
 from psycopg import Connection, Cursor
@@ -60,9 +62,11 @@ class _Place:
     number: int
 
 
-def among(place: Value) -> Any:
-    """Return what a queryset looks for with `__in` at the place of a list of ids."""
-    return Func(place, template="(SELECT unnest(%(expressions)s::bigint[]))", output_field=BigIntegerField())
+def any_of(place: Value, field: Field[Any, Any] | None = None) -> Any:
+    """Return what a queryset looks for with `__in` at the place of a list of ids, which are numbers or of a field."""
+    of = field or BigIntegerField()
+    listed = Cast(place, ArrayField(of))
+    return Func(listed, template="(SELECT unnest(%(expressions)s))", output_field=of)
 
 
 def _instances(compiler: SQLCompiler, rows: list[tuple[Any, ...]]) -> list[Any]:

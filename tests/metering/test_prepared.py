@@ -10,13 +10,13 @@ from django.db.models import DateField, ExpressionWrapper
 from django.db.models.functions import Length
 
 from catalog.models import ClientUser, Service, User
-from metering.prepared import FEW, Prepared, among, execute
+from metering.prepared import FEW, Prepared, any_of, execute
 from tests.builders import a_client, a_product, a_service
 
 pytestmark = pytest.mark.django_db
 
 SERVICES = Prepared(
-    lambda clients, name: Service.objects.filter(client__in=among(clients), name=name).select_related("client")
+    lambda clients, name: Service.objects.filter(client__in=any_of(clients), name=name).select_related("client")
 )
 
 
