@@ -10,8 +10,10 @@ from django.db.models import DateField, ExpressionWrapper
 from django.db.models.functions import Length
 
 from catalog.models import ClientUser, Service, User
+from metering import partitions
+from metering.models import Usage
 from metering.prepared import FEW, Prepared, any_of, execute
-from tests.builders import a_client, a_product, a_service
+from tests.builders import a_client, a_metric, a_product, a_server, a_service, a_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -86,6 +88,17 @@ def test_it_is_planned_once_however_often_it_is_asked():
     statement = "SELECT %s::int + 1 AS planned_once"
     assert [execute(statement, [number]) for number in range(12)] == [[(number + 1,)] for number in range(12)]
     assert planned()["SELECT $1::int + 1 AS planned_once"] == [12, 0]
+
+
+def test_a_plan_that_is_kept_finds_the_months_that_come_later():
+    tenant, metric = a_tenant(a_server()), a_metric()
+    asked = [tenant.pk, date(2031, 1, 1)]
+    statement = "SELECT value FROM metering_usage WHERE tenant_id = %s AND start >= %s"
+    assert [execute(statement, asked) for _ in range(3)] == [[], [], []]
+    partitions.ensure([date(2031, 5, 1)])
+    day = {"start": date(2031, 5, 2), "end": date(2031, 5, 3)}
+    Usage.objects.create(tenant_id=tenant.pk, metric_id=metric.pk, value=7, **day)
+    assert execute(statement, asked) == [(7,)]
 
 
 def test_what_is_asked_about_many_is_planned_for_them():
