@@ -21,14 +21,16 @@ BEGINS = {
     Service.Status.ACTIVE: _("Active: it is billed from its first day on"),
     Service.Status.PENDING: _("Pending: nothing is billed until somebody makes it active"),
 }
+SELECT = {"class": "form-select"}
+TEXT = {"class": "form-control", "autocomplete": "off", "spellcheck": "false"}
 
 
 class DayInput(forms.DateInput):
     input_type = "date"
 
 
-class OrderForm(forms.Form):
-    """Refuses what could not be billed, with a link to where the price that is missing is added."""
+class ServiceForm(forms.Form):
+    """What a service is to be: whose, of which product, how often it is billed and from when on."""
 
     use_required_attribute = False
 
@@ -36,13 +38,14 @@ class OrderForm(forms.Form):
         label=_("Client"),
         max_length=200,
         help_text=_("Name or e-mail address."),
-        widget=forms.TextInput({"list": "clients", "autocomplete": "off", "spellcheck": "false"}),
+        widget=forms.TextInput({**TEXT, "list": "clients"}),
         error_messages={"required": _("Enter the name of a client.")},
     )
     product = forms.ModelChoiceField(
         Product.objects.filter(is_active=True),
         label=_("Product"),
         empty_label=_("choose one"),
+        widget=forms.Select(SELECT),
         error_messages={
             "required": _("Choose a product."),
             "invalid_choice": _("Choose a product that is offered."),
@@ -52,27 +55,21 @@ class OrderForm(forms.Form):
         label=_("Billing cycle"),
         choices=[(cycle.value, CYCLES[cycle]) for cycle in Cycle],
         initial=Cycle.MONTHLY,
+        widget=forms.Select(SELECT),
         error_messages={"required": _("Choose a cycle."), "invalid_choice": _("Choose a cycle.")},
     )
     start = forms.DateField(
         label=_("First day"),
         help_text=_("Its terms are counted from that day, and the recurring price is due on it."),
-        widget=DayInput(format="%Y-%m-%d"),
+        widget=DayInput({"class": "form-control"}, format="%Y-%m-%d"),
         error_messages={"required": _("Enter a day.")},
     )
     name = forms.CharField(
         label=_("Name"),
         max_length=200,
         help_text=_("As the client knows it: a domain, a database."),
-        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}),
+        widget=forms.TextInput(TEXT),
         error_messages={"required": _("Enter a name.")},
-    )
-    status = forms.ChoiceField(
-        label=_("State"),
-        choices=list(BEGINS.items()),
-        initial=Service.Status.ACTIVE,
-        widget=forms.RadioSelect,
-        error_messages={"required": _("Choose one."), "invalid_choice": _("Choose one.")},
     )
 
     @property
@@ -86,8 +83,20 @@ class OrderForm(forms.Form):
         data = self.cleaned_data
         return Order(data["client"], data["product"], Cycle(data["cycle"]), data["start"], data["name"])
 
-    def clean_client(self) -> Client:
-        return client_called(self.cleaned_data["client"])
+    def clean_client(self) -> Client | None:
+        return client_called(self.cleaned_data["client"]) if self.fields["client"].required else None
+
+
+class OrderForm(ServiceForm):
+    """Refuses what could not be billed, with a link to where the price that is missing is added."""
+
+    status = forms.ChoiceField(
+        label=_("State"),
+        choices=list(BEGINS.items()),
+        initial=Service.Status.ACTIVE,
+        widget=forms.RadioSelect,
+        error_messages={"required": _("Choose one."), "invalid_choice": _("Choose one.")},
+    )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -4,21 +4,15 @@ from datetime import date
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from catalog.client_forms import client_called, offered_clients
-from catalog.models import OVER, Client, Product, ProductPrice, Service
-from catalog.order_form import DayInput
+from catalog.models import OVER, Product, ProductPrice, Service
+from catalog.order_form import SELECT, TEXT, DayInput, ServiceForm
 from catalog.orders import Order
-from catalog.terms import Cycle
 from catalog.typed import home_first
 from metering.models import Server, Tenant
-
-SELECT = {"class": "form-select"}
-TEXT = {"class": "form-control", "autocomplete": "off", "spellcheck": "false"}
 
 
 class FilterForm(forms.Form):
@@ -62,10 +56,8 @@ class FilterForm(forms.Form):
         return str(self.chosen("currency") or (self.currencies[0] if self.currencies else ""))
 
 
-class AttachForm(forms.Form):
+class AttachForm(ServiceForm):
     """A service without a tenant, or a new one, and from which day on usage is billed."""
-
-    use_required_attribute = False
 
     to = forms.ChoiceField(
         choices=[("existing", "existing"), ("new", "new")],
@@ -73,37 +65,20 @@ class AttachForm(forms.Form):
     )
     service = forms.ModelChoiceField(
         Service.objects.none(),
-        required=False,
         empty_label=gettext_lazy("choose one"),
         widget=forms.Select(SELECT),
-        error_messages={"invalid_choice": gettext_lazy("Choose a service that is offered.")},
+        error_messages={
+            "required": gettext_lazy("Choose a service."),
+            "invalid_choice": gettext_lazy("Choose a service that is offered."),
+        },
     )
-    client = forms.CharField(
-        required=False,
-        max_length=200,
-        widget=forms.TextInput({**TEXT, "list": "clients"}),
-    )
-    product = forms.ModelChoiceField(
-        Product.objects.none(),
-        required=False,
-        empty_label=gettext_lazy("choose one"),
-        widget=forms.Select(SELECT),
-        error_messages={"invalid_choice": gettext_lazy("Choose a product that is offered.")},
-    )
-    cycle = forms.ChoiceField(
-        choices=[(cycle.value, cycle.value) for cycle in Cycle],
-        required=False,
-        widget=forms.Select(SELECT),
-    )
-    start = forms.DateField(required=False, widget=DayInput({"class": "form-control"}, format="%Y-%m-%d"))
-    name = forms.CharField(required=False, max_length=200, widget=forms.TextInput(TEXT))
     since = forms.DateField(
         widget=DayInput({"class": "form-control"}, format="%Y-%m-%d"),
         error_messages={"required": gettext_lazy("Enter a day.")},
     )
 
     def __init__(self, data: QueryDict | None, *, tenant: Tenant, since: date, product: str, may_add: bool) -> None:
-        initial = {"since": since, "start": since, "name": tenant.key, "cycle": Cycle.MONTHLY, "product": product}
+        initial = {"since": since, "start": since, "name": tenant.key, "product": product}
         super().__init__(data, initial=initial)
         self.may_add = may_add
         provider = tenant.server.provider
@@ -115,51 +90,26 @@ class AttachForm(forms.Form):
         service.label_from_instance = _service_words  # type: ignore[attr-defined]
         chosen.queryset = Product.objects.filter(provider=provider, is_active=True)  # type: ignore[attr-defined]
         self.initial["to"] = "existing" if self.has_free or not may_add else "new"
+        to = self.data.get("to")
+        service.required = to == "existing"
+        for name in ServiceForm.base_fields:
+            self.fields[name].required = to == "new"
 
     @property
-    def offered(self) -> QuerySet[Client]:
-        """Clients to choose from."""
-        return offered_clients()
+    def of_new(self) -> list[forms.BoundField]:
+        """The fields that say what a new service is to be."""
+        return [self[name] for name in ServiceForm.base_fields]
 
     @property
     def target(self) -> Service | Order:
         """The service, or what it is to be, of a valid form."""
-        data = self.cleaned_data
-        if data["to"] == "existing":
-            service: Service = data["service"]
-            return service
-        return Order(data["client"], data["product"], Cycle(data["cycle"]), data["start"], data["name"])
+        return self.cleaned_data["service"] if self.cleaned_data["to"] == "existing" else self.order
 
     def clean_to(self) -> str:
         to = str(self.cleaned_data["to"])
         if to == "new" and not self.may_add:
             raise forms.ValidationError(_("You may not add services. Choose an existing one."))
         return to
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if data.get("to") == "existing":
-            self._require(data, service=_("Choose a service."))
-        elif data.get("to") == "new":
-            self._require(
-                data,
-                client=_("Enter the name of a client."),
-                product=_("Choose a product."),
-                cycle=_("Choose a cycle."),
-                start=_("Enter a day."),
-                name=_("Enter a name."),
-            )
-            if data.get("client"):
-                try:
-                    data["client"] = client_called(data["client"])
-                except forms.ValidationError as error:
-                    self.add_error("client", error)
-        return data
-
-    def _require(self, data: dict[str, Any], **missing: str) -> None:
-        for name, words in missing.items():
-            if name not in self.errors and not data.get(name):
-                self.add_error(name, words)
 
 
 def _service_words(service: Service) -> str:

@@ -194,6 +194,19 @@ def test_what_is_missing_is_said(staff, change, said):
     assert not Service.objects.exists()
 
 
+def test_what_was_typed_for_a_new_service_does_not_matter_to_an_existing_one(staff):
+    tenant, product = a_used_tenant(), an_email_product()
+    waiting = a_service(product, anchor=str(first()))
+    typed = {"to": "existing", "service": waiting.pk, "client": "nobody", "product": "", "name": "", "start": ""}
+    assert "What comes along" in posted(staff, tenant, **typed, since=str(first()), preview="")
+
+
+def test_how_often_a_new_service_is_billed_is_said_in_words(staff):
+    tenant = a_used_tenant()
+    page = staff.get(reverse("staff_unbilled_attach", args=[tenant.pk]), headers={"accept-language": "de"})
+    assert '<option value="semiannually">halbjährlich</option>' in page.content.decode()
+
+
 def test_clients_of_the_same_name_are_told_apart_by_their_address(staff):
     tenant, product = a_used_tenant(), an_email_product()
     for number in (1, 2):
