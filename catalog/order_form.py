@@ -111,8 +111,11 @@ class BeginForm(TenantForm):
 
     start = forms.DateField(
         label=_("First day"),
-        help_text=_("Its terms are counted from that day, and the recurring price is due on it."),
-        widget=DayInput(format="%Y-%m-%d"),
+        help_text=_(
+            "Its terms are counted from that day, and the recurring price is due on it. What its tenant used before is"
+            " not billed, but a calendar month that its server totals counts whole."
+        ),
+        widget=DayInput({"class": "form-control"}, format="%Y-%m-%d"),
         error_messages={"required": _("Enter a day.")},
     )
     field_order = ("start", "server", "tenant")
