@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from allauth.account import app_settings
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.auth_backends import AuthenticationBackend
 from allauth.account.internal.flows.login import get_authentication_records
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -30,7 +31,18 @@ from qrcode.main import QRCode
 from billing_site.account_mail import NEWS
 from catalog.models import User
 from metering import vault
+from metering.prepared import Prepared
 from metering.worker import hand_over
+
+_USER = Prepared(lambda pk: User.objects.filter(pk=pk))
+
+
+class ByPassword(AuthenticationBackend):  # type: ignore[misc]
+    """Who signs in by an email address and its password, and whose session it is, looked up with each page."""
+
+    def get_user(self, user_id: int) -> User | None:
+        user = _USER.first(user_id)
+        return user if user is not None and self.user_can_authenticate(user) else None
 
 
 class ByInvitation(DefaultAccountAdapter):  # type: ignore[misc]
