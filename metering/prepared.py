@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from django.contrib.postgres.fields import ArrayField
@@ -18,7 +18,6 @@ from django.db import connection
 from django.db.models import BigIntegerField, Field, Func, Model, QuerySet, Value
 from django.db.models.functions import Cast
 from django.db.models.query import ModelIterable
-from django.db.models.sql.compiler import SQLCompiler
 from psycopg import Connection, Cursor
 from psycopg.pq import TransactionStatus
 
@@ -49,10 +48,13 @@ class Prepared(Generic[Row]):
         return next(iter(self.all(*values)), None)
 
     @cached_property
-    def _written(self) -> tuple[SQLCompiler, str, Sequence[Any]]:
+    def _written(self) -> tuple[Any, str, Sequence[Any]]:
         places = (Value(_Place(number)) for number in range(self._build.__code__.co_argcount))
-        compiler = self._build(*places).query.get_compiler(connection.alias)
-        return compiler, *compiler.as_sql()
+        compiler: Any = self._build(*places).query.get_compiler(connection.alias)
+        statement, given = compiler.as_sql()
+        converters = compiler.get_converters([column for column, *_ in compiler.select])
+        compiler.get_converters = lambda _columns: converters  # or it would look for them each time
+        return compiler, statement, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,13 @@ def any_of(place: Value, field: Field[Any, Any] | None = None) -> Any:
     return Func(listed, template="(SELECT unnest(%(expressions)s))", output_field=of)
 
 
-def _instances(compiler: SQLCompiler, rows: list[tuple[Any, ...]]) -> list[Any]:
+def _instances(compiler: Any, rows: list[tuple[Any, ...]]) -> list[Any]:
     """Make what Django makes of rows, by the compiler that wrote their statement."""
-    asked: Any = copy(compiler)  # it belongs to the thread that wrote it
+    asked = copy(compiler)  # it belongs to the thread that wrote it
     asked.connection, asked.execute_sql = connection, lambda **_: [rows]
     query = SimpleNamespace(get_compiler=lambda using: asked)
-    return list(ModelIterable(cast(Any, SimpleNamespace(db=compiler.using, query=query, _known_related_objects={}))))
+    known: Any = SimpleNamespace(db=asked.using, query=query, _known_related_objects={})
+    return list(ModelIterable(known))
 
 
 def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, about: int = 1) -> list[tuple[Any, ...]]:
