@@ -37,11 +37,11 @@ def of(invoice: Invoice, among: InvoiceQuerySet, today: date) -> dict[str, Any]:
     `invoice` comes `with_state`; `among` are the documents that the viewer may see.
     """
     lines = _LINES.all(invoice.pk)
+    for line in lines:
+        line.invoice = invoice
     has = _has(invoice, lines)
-    if has["kin"] or any(line.corrects_id or line.credits_id for line in lines):
-        proofs = proof.with_kin(lines, among)
-    else:
-        proofs = [proof.Proof(line, invoice.currency) for line in lines]
+    have_kin = has["kin"] or any(line.corrects_id or line.credits_id for line in lines)
+    proofs = proof.with_kin(lines, among) if have_kin else proof.alone(lines)
     if has["questions"]:
         threads = questions.by_line(lines)
         for each in proofs:

@@ -156,14 +156,24 @@ def of_lines(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
     for period in _PERIODS.all(ids):
         assert period.line_id is not None
         periods[period.line_id].append(period)
-    if any(line.corrects_id or line.credits_id for line in lines) or execute(_HAS_KIN, {"lines": ids}) == [(True,)]:
-        proofs = with_kin(lines, among)
-    else:
-        proofs = [Proof(line, line.invoice.currency) for line in lines]
+    proofs = with_kin(lines, among) if _have_kin(lines) else alone(lines)
     for proof in proofs:
         if (unit := proof.unit) is not None:
             proof.periods = [(period, unit.from_base(period.value)) for period in periods[proof.line.pk]]
     return proofs
+
+
+def alone(lines: Sequence[Line]) -> list[Proof]:
+    """Return lines that no other has to do with."""
+    return [Proof(line, line.invoice.currency) for line in lines]
+
+
+def _have_kin(lines: Sequence[Line]) -> bool:
+    """Whether any of them corrects or gives back a line, or is corrected or given back: most do not."""
+    if any(line.corrects_id or line.credits_id for line in lines):
+        return True
+    ((has_kin,),) = execute(_HAS_KIN, {"lines": [line.pk for line in lines]}, about=len(lines))
+    return bool(has_kin)
 
 
 def with_kin(lines: Sequence[Line], among: QuerySet[Invoice]) -> list[Proof]:
