@@ -119,7 +119,7 @@ def real_gateway() -> Iterator[RealGateway]:
                 daemon = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, env=_environment())
             daemons.callback(_stop, daemon)
 
-        ceph = ("timeout", "10", "ceph", *conf)
+        ceph = ("timeout", "60", "ceph", *conf)
         must("ceph-authtool", "--create-keyring", "keyring", "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
         may = [word for daemon in ("mon", "osd", "mgr") for word in ("--cap", daemon, "allow *")]
         must("ceph-authtool", "keyring", "--gen-key", "-n", "client.admin", *may)
