@@ -152,7 +152,7 @@ class Explanation:
 
 
 def of_line(line: Line, among: QuerySet[Invoice]) -> Explanation:
-    """Explain a line, fetched `with_sources`, in four queries. `among` are the invoices that the viewer may see."""
+    """Explain a line, fetched `with_sources`, in four to six queries. `among` are what the viewer may see."""
     [own] = proof.of_lines([line], among)
     explained = Explanation(own)
     if not own.periods or line.setting is None:
