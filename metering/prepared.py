@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import BigIntegerField, Field, Func, Model, QuerySet, Value
 from django.db.models.functions import Cast
 from django.db.models.query import ModelIterable
@@ -82,13 +82,18 @@ def _instances(compiler: Any, rows: list[tuple[Any, ...]]) -> list[Any]:
 
 def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, about: int = 1) -> list[tuple[Any, ...]]:
     """Return the rows of a statement; if it asks `about` few things, by the plan that this connection has of it."""
-    with connection.cursor() as cursor:
-        if about <= FEW and not connection.queries_logged:  # a log has them whole, with their values
-            # Within what names errors, a cursor that sends values beside the statement.
-            cursor.cursor = _Preparing(connection.connection)
-        cursor.execute(statement, values)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    one = connections[DEFAULT_DB_ALIAS]
+    if about > FEW or one.queries_logged:  # a log has them whole, with their values
+        with one.cursor() as cursor:
+            cursor.execute(statement, values)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+    one.close_if_health_check_failed()
+    one.ensure_connection()
+    one.validate_no_broken_transaction()
+    with one.wrap_database_errors:
+        found: list[tuple[Any, ...]] = _Preparing(one.connection).execute(statement, values).fetchall()
+        return found
 
 
 class _Preparing(Cursor[tuple[Any, ...]]):
