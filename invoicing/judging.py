@@ -6,6 +6,7 @@ force when it began; and when it was read after it ended. A period that was not 
 invoice; the next one bills what is known of it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +17,7 @@ from django.conf import settings as site
 
 from catalog.aggregation import Aggregation
 from catalog.in_force import InForce, choose
-from catalog.models import MetricSetting, Override
+from catalog.models import EnabledSpan, MetricSetting, Override
 from catalog.terms import number_at
 from invoicing import reasons, usage_invoicing
 from invoicing.billable import Billable, Item, Unbilled, Waiting, level
@@ -33,20 +34,27 @@ class Rules:
     def __init__(self, spans: list[InvoicingSpan], granted: Mapping[tuple[int, int], list[Period]]) -> None:
         self.spans = spans
         self.granted = granted
+        self.enabled: dict[int, list[EnabledSpan]] = {}
         self.on: dict[tuple[int, date, date], bool] = {}
-        self.prices: dict[tuple[int, date, date], InForce | None] = {}
+        self.changes: dict[int, list[date]] = {}
+        self.prices: dict[tuple[int, int, date], InForce | None] = {}
         self.ends: dict[tuple[int, date], datetime] = {}
 
     def was_on(self, setting: MetricSetting, start: date, end: date) -> bool:
         key = setting.id, start, end
         if key not in self.on:
-            self.on[key] = usage_invoicing.was_on(setting, self.spans, start, end)
+            if setting.id not in self.enabled:
+                self.enabled[setting.id] = list(setting.enabled_spans.all())
+            self.on[key] = usage_invoicing.was_on(self.enabled[setting.id], self.spans, start, end)
         return self.on[key]
 
     def in_force(self, setting: MetricSetting, agreed: list[Override], began: date, invoiced: date) -> InForce | None:
         if agreed:
             return choose(setting, agreed, began=began, invoiced=invoiced)
-        key = setting.id, began, invoiced
+        if setting.id not in self.changes:
+            self.changes[setting.id] = sorted(version.effective_from for version in setting.versions.all())
+        # From one day on which prices change to the next they stay the same.
+        key = setting.id, bisect_right(self.changes[setting.id], began), invoiced
         if key not in self.prices:
             self.prices[key] = choose(setting, (), began=began, invoiced=invoiced)
         return self.prices[key]
@@ -116,9 +124,12 @@ class Judge:
         in_force = self.rules.in_force(self.setting, self.overrides, began, self.cut.invoiced)
         if self.adds_up:
             start, end = began, min(end, self.cut.until)
-        if in_force is None or not self.was_on(start, end):
+        if in_force is None:
             return None
-        return in_force, None if self.was_regular(start, end) else self.grant(start, end)
+        if self.was_regular(start, end):
+            return in_force, None
+        grant = self.grant(start, end)
+        return (in_force, grant) if grant else None
 
     def was_on(self, start: date, end: date) -> bool:
         return self.was_regular(start, end) or self.grant(start, end) is not None

@@ -219,7 +219,8 @@ def _is_on(known: Known, service: Service, one: Statistics) -> bool:
         period = Period(since, today + ONE_DAY)
     began = max(period.start, service.metered_from or period.start)
     end = max(period.end, began + ONE_DAY)
-    return one.setting.version_on(began) is not None and was_on(one.setting, known.spans, began, end)
+    enabled = one.setting.enabled_spans.all()
+    return one.setting.version_on(began) is not None and was_on(enabled, known.spans, began, end)
 
 
 def _used(lines: Sequence[Billable]) -> tuple[Decimal, date] | None:

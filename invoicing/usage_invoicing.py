@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from django.db import connection, transaction
 
 from catalog import spans
-from catalog.models import MetricSetting
+from catalog.models import EnabledSpan
 from invoicing.models import InvoicingSpan
 
 
@@ -14,10 +14,10 @@ def is_on(day: date) -> bool:
     return spans.covered(InvoicingSpan.objects.all(), day)
 
 
-def was_on(setting: MetricSetting, switched: Iterable[InvoicingSpan], start: date, end: date) -> bool:
+def was_on(enabled: Iterable[EnabledSpan], switched: Iterable[InvoicingSpan], start: date, end: date) -> bool:
     """Whether a period lies wholly inside one span of its metric and one of usage invoicing, of those given."""
     last = end - timedelta(days=1)
-    return spans.covered(setting.enabled_spans.all(), start, last) and spans.covered(switched, start, last)
+    return spans.covered(enabled, start, last) and spans.covered(switched, start, last)
 
 
 @transaction.atomic

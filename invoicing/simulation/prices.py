@@ -61,7 +61,7 @@ class Before:
     def _for_everybody(self, one: Ended) -> Iterator[Run]:
         metric = self.setting.metric
         first, stop = rows_of(one, metric.type)
-        if one.is_final and not was_on(self.setting, self.spans, one.last, day(one.last).end):
+        if one.is_final and not was_on(self.setting.enabled_spans.all(), self.spans, one.last, day(one.last).end):
             return
         begins = _begins(first, stop, metric) if metric.adds_up else [first]
         for state, days in groupby(begins, key=lambda began: self._state(began, one)):
@@ -76,7 +76,7 @@ class Before:
         """
         metric = self.setting.metric
         end = min(closes(began, metric), day(one.last).end) if metric.adds_up else one.end
-        if began >= end or not was_on(self.setting, self.spans, began, end):
+        if began >= end or not was_on(self.setting.enabled_spans.all(), self.spans, began, end):
             return None
         in_force = choose(self.setting, [], began=began, invoiced=one.invoiced)
         return (self.setting.version_on(began), in_force) if in_force else None
