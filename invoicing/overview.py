@@ -15,6 +15,9 @@ from invoicing.models import DraftInvoice
 from invoicing.statistics import Statistics
 from metering.decimals import exact_sum
 
+#: Product, cycle and currency.
+PriceKey = tuple[int, str, str]
+
 #: So many services of an invoice are named.
 NAMED = 6
 
@@ -147,23 +150,24 @@ def next_invoices(glances: Sequence[Glance], *, today: date) -> list[NextInvoice
     """Return what each client is invoiced next, the next one first, in two queries."""
     running = [glance for glance in glances if _is_billed(glance.service)]
     products = {glance.service.product_id for glance in running}
-    prices = ProductPrice.objects.filter(product__in=products)
+    rows = ProductPrice.objects.filter(product__in=products)
+    prices = {(row.product_id, row.cycle, row.currency): row.amount for row in rows}
     return _next_invoices(running, _drafts([glance.service for glance in running]), prices, today)
 
 
-def next_invoice(
-    glance: Glance, *, draft: DraftInvoice | None, price: ProductPrice | None, today: date
-) -> NextInvoice | None:
-    """Return what one service will be invoiced next, of which the open draft and the price are known. No query."""
-    running = [glance] if _is_billed(glance.service) else []
-    drafts = {glance.service.pk: draft} if draft else {}
-    return next(iter(_next_invoices(running, drafts, [price] if price else [], today)), None)
+def next_invoice(glance: Glance, *, draft: DraftInvoice | None, today: date) -> NextInvoice | None:
+    """Return what one service, read `with_fixed_price`, will be invoiced next; its open draft is known. No query."""
+    service = glance.service
+    running = [glance] if _is_billed(service) else []
+    drafts = {service.pk: draft} if draft else {}
+    key = service.product_id, service.cycle, service.currency
+    prices = {} if service.fixed_price is None else {key: service.fixed_price}
+    return next(iter(_next_invoices(running, drafts, prices, today)), None)
 
 
 def _next_invoices(
-    running: Sequence[Glance], drafts: Mapping[int, DraftInvoice], rows: Iterable[ProductPrice], today: date
+    running: Sequence[Glance], drafts: Mapping[int, DraftInvoice], prices: Mapping[PriceKey, Decimal], today: date
 ) -> list[NextInvoice]:
-    prices = {(row.product_id, row.cycle, row.currency): row.amount for row in rows}
     days: dict[int, list[tuple[date, Glance]]] = {}
     for glance in running:
         day = max(_issue_day(glance.service, drafts.get(glance.service.pk)), today)
@@ -202,7 +206,7 @@ def _drafts(services: Sequence[Service]) -> dict[int, DraftInvoice]:
     return found
 
 
-def _part(glance: Glance, draft: DraftInvoice | None, prices: dict[tuple[int, str, str], Decimal]) -> Part:
+def _part(glance: Glance, draft: DraftInvoice | None, prices: Mapping[PriceKey, Decimal]) -> Part:
     service = glance.service
     if draft is not None:
         return Part(service, draft=draft)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Case, ExpressionWrapper, F, Q, Subquery, Value, When
+from django.db.models import Case, ExpressionWrapper, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from catalog.clients import Client
-from catalog.models.products import Product
+from catalog.models.products import Product, ProductPrice
 from catalog.terms import Cycle, term
 from catalog.wording import CYCLES
 from metering.models import Tenant
@@ -39,6 +40,13 @@ class ServiceQuerySet(models.QuerySet["Service"]):
         return self.annotate(
             billed_every=Case(When(bills_monthly=True, then=Value(str(Cycle.MONTHLY))), default=F("cycle"))
         )
+
+    def with_fixed_price(self) -> ServiceQuerySet:
+        """Annotate `fixed_price`: what the product costs in each cycle, in the currency of the client."""
+        prices = ProductPrice.objects.filter(
+            product=OuterRef("product"), cycle=OuterRef("cycle"), currency=OuterRef("client__currency")
+        )
+        return self.annotate(fixed_price=Subquery(prices.values("amount")))  # type: ignore[no-redef]
 
     @staticmethod
     def _furthest(on: date) -> Combinable:
@@ -100,6 +108,9 @@ class Service(models.Model):
     )
     terminated_on = models.DateField(_("ended on"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    #: What only `with_fixed_price` knows; None where the product has no price in that currency.
+    fixed_price: Decimal | None
 
     objects = ServiceQuerySet.as_manager()
 
