@@ -8,7 +8,9 @@ class BillingSiteConfig(AppConfig):
     name = "billing_site"
 
     def ready(self) -> None:
-        from billing_site import checks, roles  # noqa: F401 (checks registers them)
+        from billing_site import checks, roles, threads  # noqa: F401 (checks registers them)
+
+        threads.keep_language()
 
         # Django makes the permissions with this signal, so that the roles that hold them are made with it, too.
         post_migrate.connect(roles.keep_in_step, sender=self, dispatch_uid="roles")
