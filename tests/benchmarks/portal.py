@@ -238,6 +238,8 @@ def _spread(count: int) -> list[int]:
 
 #: What is asked for in short, by what its page is called.
 BRIEF = {"line, unfolded": {"X-Brief": "1"}}
+#: What a browser keeps since the form in which its user signed in.
+FORMS = "k" * 32
 
 
 def addresses(service: Service) -> dict[str, str]:
@@ -294,7 +296,9 @@ def _client(queue: SimpleQueue[tuple[str, str]], said: Mapping[str, str]) -> lis
             break
         begin = time.perf_counter()
         conn = http.client.HTTPConnection("127.0.0.1", PORT)
-        conn.request("GET", address, headers={"Cookie": f"{settings.SESSION_COOKIE_NAME}={session}", **said})
+        cookies = {settings.SESSION_COOKIE_NAME: session, settings.CSRF_COOKIE_NAME: FORMS}
+        sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        conn.request("GET", address, headers={"Cookie": sent, **said})
         answer = conn.getresponse()
         answer.read()
         conn.close()
