@@ -56,9 +56,10 @@ def _price(price: Decimal, currency: str, _locale: str) -> str:
 
 
 def _format(amount: Decimal, currency: str, places: int) -> str:
-    before, after = _around(currency, language.current())
-    number = f"{amount or Decimal(0):,.{places}f}"  # -0 is nothing
-    return f"{before}{language.in_digits(number)}{after}"
+    locale = language.current()
+    before, after = _around(currency, locale)
+    number = language.digits(locale)(f"{amount or Decimal(0):,.{places}f}")  # -0 is nothing
+    return f"{before}{number}{after}"
 
 
 @cache

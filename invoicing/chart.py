@@ -8,6 +8,7 @@ places are rounded. How a value is written is the caller's.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
+from typing import NamedTuple
 
 from metering.decimals import EXACT
 
@@ -31,8 +32,7 @@ ZERO = Decimal(0)
 Write = Callable[[Decimal], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """A value at a place from left, 0, to right, 1."""
 
     place: float
@@ -88,7 +88,8 @@ class Chart:
 
     title: str
     sentence: str
-    table: Table
+    #: What makes its table. Few look at it.
+    table: Callable[[], Table]
     lines: tuple[str, ...] = ()
     areas: tuple[str, ...] = ()
     bars: tuple[Block, ...] = ()
@@ -141,7 +142,7 @@ def draw_line(
     *,
     title: str,
     sentence: str,
-    table: Table,
+    table: Callable[[], Table],
     parts: Iterable[Sequence[Point]],
     write: Write,
     ticks: Sequence[tuple[float, str]],
@@ -189,7 +190,7 @@ def draw_bars(
     *,
     title: str,
     sentence: str,
-    table: Table,
+    table: Callable[[], Table],
     values: Sequence[Decimal | None],
     write: Write,
     ticks: Sequence[tuple[float, str]],
@@ -243,7 +244,10 @@ def _line(part: Sequence[Point], axis: Scale) -> str:
     if len(part) == 1:  # a point alone would not be seen
         only = part[0]
         part = [Point(max(only.place - 0.004, 0), only.value), Point(min(only.place + 0.004, 1), only.value)]
-    return " ".join(f"{_x(point.place)},{_y(point.value, axis)}" for point in part)
+    top = float(axis.top)
+    return " ".join(
+        f"{min(max(place, 0), 1) * WIDTH:.1f},{DEPTH - float(value) / top * DEPTH:.1f}" for place, value in part
+    )
 
 
 def _ahead(last: Point, value: Decimal, axis: Scale) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.utils.translation import gettext as _
 
 from catalog import money
@@ -40,6 +41,14 @@ class Panel:
         return _("%(noun)s since %(day)s") % {"noun": noun, "day": dates.long_day(one.since)} if one.since else noun
 
     @property
+    def updated(self) -> str:
+        """When it was measured last."""
+        if self.figures.latest is None:
+            return ""
+        at = self.figures.latest.collected_at
+        return _("Updated %(age)s, %(moment)s") % {"age": naturaltime(at), "moment": dates.moment(at)}
+
+    @property
     def meter(self) -> Meter | None:
         """Used of included and of limit, if there is one of them."""
         one = self.figures
@@ -74,6 +83,14 @@ class Panel:
         """Whether the price, or what it comes to, is more than a sentence says."""
         one = self.figures
         return one.pricing is not None and (len(one.pricing.brackets) > 1 or len(self._charge_rows) > 1)
+
+    @property
+    def prices_title(self) -> str:
+        """What the fold is called that has the brackets, and how the charge comes about."""
+        one = self.figures
+        if not one.amount or len(one.charges) != 1:
+            return _("Price table")
+        return _("Price table, and how %(amount)s comes about") % {"amount": money.write(one.amount, one.currency)}
 
     @property
     def price_table(self) -> Table:

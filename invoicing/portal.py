@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.db.models import DateField, ExpressionWrapper
+from django.db.models import DateField, Exists, ExpressionWrapper, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 
 from catalog import price_list
 from catalog.access import client_user, clients_of
-from catalog.models import ProductPrice, Service
+from catalog.models import Service
 from invoicing import alerts, invoice_lists, invoice_page, overview, receivables, statistics, usage_charts
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
@@ -42,16 +42,11 @@ _SERVICE = Prepared(
         .filter(public_id=public_id)
         .select_related(*RELATED, "used_of_limit")
         .only(*READ)
+        .with_fixed_price()
+        .annotate(has_draft=Exists(DraftInvoice.objects.filter(service=OuterRef("pk"))))
         .order_by()
     )
 )
-_PRICE = Prepared(
-    lambda product, cycle, currency: ProductPrice.objects.filter(
-        product=product, cycle=cycle, currency=currency
-    ).order_by()
-)
-#: The newest version of it.
-_DRAFT = Prepared(lambda service, term_start: DraftInvoice.objects.filter(service=service, term_start=term_start)[:1])
 _INVOICE = Prepared(
     lambda today, pk, clients: (
         Invoice.objects.of_clients(any_of(clients))
@@ -123,8 +118,7 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
     now, today = timezone.now(), timezone.localdate()
     metrics = statistics.enabled_of(one, at=now)
     glance = overview.glance(one, metrics)
-    price = _PRICE.first(one.product_id, one.cycle, one.currency)
-    drafts = _DRAFT.all(one.pk, one.next_due_on)
+    drafts = DraftInvoice.objects.open_of(one)[:1] if one.has_draft else []  # type: ignore[attr-defined]  # annotated
     return render(
         request,
         "portal/service.html",
@@ -139,8 +133,7 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
                 (each, Panel(each, usage_charts.of_panel(each, local_day(now, each.zone)))) for each in metrics
             ],
             "glance": glance,
-            "price": price,
-            "next_invoice": overview.next_invoice(glance, draft=next(iter(drafts), None), price=price, today=today),
+            "next_invoice": overview.next_invoice(glance, draft=next(iter(drafts), None), today=today),
             "drafts": drafts,
         },
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 
 from babel.numbers import format_compact_decimal
@@ -52,7 +53,7 @@ def of_days(one: Statistics, days: Period) -> Chart:
     shown = [days.start + timedelta(days=number) for number in range(days.days)]
     mark = _included(one, values.values()) if not one.metric.adds_up else None
     write, smallest = _axis(one.unit, values.values(), mark), _smallest(one.unit)
-    table = usage_tables.of_days(one, values, shown, lumps)
+    table = partial(usage_tables.of_days, one, values, shown, lumps)
     sentence = _sentence(one, title, values.values())
     if not one.metric.adds_up:
         parts, gaps = _runs(shown, values)
@@ -93,7 +94,7 @@ def of_months(one: Statistics, months: Sequence[Month], shown: Sequence[date]) -
     return chart.draw_bars(
         title=title,
         sentence=_sentence(one, title, [value for value in values if value is not None]),
-        table=usage_tables.of_months(one, known, shown),
+        table=partial(usage_tables.of_months, one, known, shown),
         values=values,
         write=_axis(one.unit, [value for value in values if value is not None]),
         ticks=chart.spread([dates.short_month(first) for first in shown], 3),
@@ -136,7 +137,7 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     return chart.draw_line(
         title=title,
         sentence=_sentence_of_total(one, title, totals[last]),
-        table=usage_tables.of_totals(one, dict(points), totals, shown, start),
+        table=partial(usage_tables.of_totals, one, dict(points), totals, shown, start),
         parts=drawn,
         gaps=_gaps(span, gaps, totals, now),
         ahead=Ahead(ahead.low, ahead.expected, ahead.high) if ahead else None,
@@ -172,7 +173,7 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     return chart.draw_line(
         title=title,
         sentence=_sentence(one, title, values.values()),
-        table=usage_tables.of_days(one, values, shown),
+        table=partial(usage_tables.of_days, one, values, shown),
         parts=[
             [Point((day - term.start).days / term.days if day != last else now, values[day]) for day in part]
             for part in parts

@@ -106,7 +106,7 @@ def _in_columns(unit: Unit, rows: Sequence[Row]) -> list[tuple[str, ...]]:
 def _column(unit: Unit, cells: Sequence[Decimal | str]) -> list[str]:
     """Write what stands below each other: its numbers with as many decimals as one of them needs."""
     most = max((_decimals(unit, cell) for cell in cells if isinstance(cell, Decimal)), default=0)
-    write = language.digits()
+    write = language.digits(language.current())
     return [cell if isinstance(cell, str) else write(f"{round_half_up(cell, most):,f}") for cell in cells]
 
 

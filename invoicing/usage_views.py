@@ -105,10 +105,13 @@ def _one(area: str, service: Service, metric: int) -> Statistics:
 
 
 def _page(request: HttpRequest, area: str, among: QuerySet[Service], public_id: UUID, metric: int) -> HttpResponse:
-    """How much was used, when?"""
+    """How much was used, when? In short, what the panel of its service unfolds."""
     service = _service(among, public_id)
     one = _one(area, service, metric)
     today = local_day(timezone.now(), one.zone)
+    panel = Panel(one, usage_charts.of_panel(one, today))
+    if "X-Brief" in request.headers:
+        return render(request, "_partials/_metric_tables.html", {"panel": panel})
     by = "month" if request.GET.get("by") == "month" else "day"
     until = _asked(request.GET.get("until", ""), today)
     context = {
@@ -116,7 +119,7 @@ def _page(request: HttpRequest, area: str, among: QuerySet[Service], public_id: 
         "area": area,
         "service": service,
         "metric": one,
-        "panel": Panel(one, usage_charts.of_panel(one, today)),
+        "panel": panel,
         "shown": _months(service, one, until, today) if by == "month" else _days(service, one, until, today),
     }
     return render(request, f"{area}/metric.html", context)

@@ -66,16 +66,12 @@ def said_once(say: Callable[Given, Said]) -> Callable[Given, Said]:
 
 def in_digits(text: str) -> str:
     """Return a number that is written in English, such as `1,234.5`, as the current language has it: `1.234,5`."""
-    return digits()(text)
-
-
-def digits() -> Callable[[str], str]:
-    """Return `in_digits` of the current language, to write many numbers."""
-    return _digits(current())
+    return text if text.isdecimal() else digits(current())(text)
 
 
 @cache
-def _digits(locale: str) -> Callable[[str], str]:
+def digits(locale: str) -> Callable[[str], str]:
+    """Return what writes a number as `in_digits` does, in the language of a locale."""
     # Babel writes a number in 60 µs, and a billing run writes millions.
     group, point = get_group_symbol(locale), get_decimal_symbol(locale)
     table = str.maketrans({",": group, ".": point})

@@ -31,7 +31,7 @@ def by_month(
         title=title,
         sentence=_("%(title)s. %(values)s.")
         % {"title": title, "values": "; ".join(f"{name}: {words}" for name, words in said)},
-        table=Table(title, (_("Month"), what), said),
+        table=lambda: Table(title, (_("Month"), what), said),
         # What is below nothing, as a month of credit notes alone, has no bar; the table says it.
         values=[None if value is None else max(value, Decimal(0)) for value in values],
         write=write,

@@ -1,4 +1,5 @@
-/* What is folded on a page, filled when it is opened: with the short form of the page that the link in it leads to.
+/* What is folded on a page, filled when it is opened: with the short form of the page that the link in it leads to,
+   or with the part of it that the link names.
    Without this file the link stays, and leads there. */
 "use strict";
 
@@ -15,7 +16,8 @@ document.addEventListener(
       const answer = await fetch(link.href, { headers: { "X-Brief": "1" }, redirect: "error" });
       if (!answer.ok) throw new Error(`answered ${answer.status}`);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      body.replaceChildren(...page.body.childNodes);
+      const part = link.hash ? page.querySelector(link.hash) : page.body;
+      body.replaceChildren(...part.childNodes);
     } catch {
       problem.hidden = false;
     }

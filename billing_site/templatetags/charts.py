@@ -8,7 +8,7 @@ from django import template
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from billing_site.templatetags.panels import table
+from billing_site.templatetags.panels import fetched, table
 from invoicing.chart import WIDTH, Chart, Mark
 from invoicing.meter import Meter
 
@@ -25,12 +25,14 @@ _LOOKS = {
 
 
 @register.simple_tag
-def chart(drawn: Chart) -> SafeString:
-    """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean and its table."""
+def chart(drawn: Chart, page: str = "") -> SafeString:
+    """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean and its table. With the address of a
+    page whose short form has it as `table`, it is fetched when it is unfolded."""
+    inside = fetched(f"{page}#table", _("This metric, with its history")) if page else table(drawn.table())
     return mark_safe(  # noqa: S308  # nosec B308, B703: its words are escaped
         f'<figure><figcaption class="tp-chart-title">{escape(drawn.title)}</figcaption>{_image(drawn)}{_key(drawn)}'
         f'<details class="tp-more"><summary>{escape(_("The same as a table"))}</summary>'
-        f'<div class="tp-more-body">{table(drawn.table)}</div></details></figure>'
+        f'<div class="tp-more-body">{inside}</div></details></figure>'
     )
 
 

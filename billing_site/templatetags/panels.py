@@ -6,6 +6,7 @@ from html import escape
 
 from django import template
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 
 from invoicing import facts as told
 from invoicing.chart import Table
@@ -25,6 +26,16 @@ def _fact(fact: Fact) -> str:
     said = f"<b>{escape(fact.said)}</b>" if fact.is_amount else escape(fact.said)
     notes = "".join(f'<span class="tp-sub">{escape(note)}</span>' for note in fact.notes)
     return f"<div><dt>{escape(fact.name)}</dt><dd>{said}{notes}</dd></div>"
+
+
+@register.simple_tag
+def fetched(address: str, words: str) -> SafeString:
+    """Write what a fold holds until it is opened, and `brief.js` fills it with what is at the address: a link there."""
+    problem = _("This could not be fetched. Follow the link, or open it again.")
+    return mark_safe(  # noqa: S308  # nosec B308, B703: what is said is escaped
+        f'<a class="tp-sub" href="{escape(address)}" data-brief>{escape(words)}</a>'
+        f'<p class="tp-sub" role="alert" hidden>{escape(problem)}</p>'
+    )
 
 
 @register.simple_tag

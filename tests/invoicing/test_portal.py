@@ -128,7 +128,8 @@ def test_the_price_of_one_more_says_what_it_is_one_more_of(client, sara, own):
 def test_tables_are_headed_in_the_language_of_the_reader(client, sara, own):
     sara.language = "de"
     sara.save()
-    shown = page(client, sara, "portal_service", own.public_id)
+    client.force_login(sara)
+    shown = unfolded(client, reverse("portal_service", args=[own.public_id]))
     assert '<th scope="col" role="columnheader">Postfächer</th>' in shown
 
 

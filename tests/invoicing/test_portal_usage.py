@@ -38,8 +38,11 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.invoicing.pages import unfolded
 
 pytestmark = pytest.mark.django_db
+
+BRIEF = {"X-Brief": "1"}
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +196,8 @@ def test_no_change_is_said_only_where_the_charge_stays_as_it_is(client, sara):
 
 def test_numbers_below_each_other_have_as_many_decimals(client, sara, own):
     """0.75 GB a day: 1.5 GB after two days stand above 2.25 GB after three."""
-    shown = see(client, sara, "portal_service", own.public_id)
+    client.force_login(sara)
+    shown = unfolded(client, reverse("portal_service", args=[own.public_id]))
     assert ">1.50<" in shown.replace("> ", ">").replace(" <", "<")
     assert ">2.25<" in shown.replace("> ", ">").replace(" <", "<")
 
@@ -325,6 +329,40 @@ def test_a_name_from_outside_is_no_formula(client, sara, own):
         text = b"".join(client.get(reverse(name, args=[own.public_id, *arguments])).streaming_content).decode()
         assert "'=HYPERLINK(1)" in text
         assert ",=HYPERLINK" not in f",{text}"
+
+
+def test_the_page_of_a_metric_says_in_short_what_its_panel_unfolds(client, sara, own):
+    client.force_login(sara)
+    for declared, parts in ((MAILBOXES, ["table", "prices"]), (EMAILS, ["table"])):  # those have one price
+        answer = client.get(reverse("portal_metric", args=[own.public_id, a_metric(declared).pk]), headers=BRIEF)
+        shown = answer.content.decode()
+        assert re.findall(r'id="(\w+)"', shown) == parts
+        assert "<html" not in shown
+        assert "19 Nov" in shown
+
+
+def test_a_panel_unfolds_only_what_it_has(client, sara):
+    own = a_service(business_web(), a_client(users=(sara,)), a_tenant(a_server()), anchor="2026-11-01", next_term=1)
+    client.force_login(sara)
+    shown = unfolded(client, reverse("portal_service", args=[own.public_id]))
+    assert "A history starts with the first value." in shown
+    assert 'id="table"' not in shown
+    assert 'id="prices"' in shown
+
+
+def test_a_service_without_a_tenant_has_its_price_tables_on_its_page(client, sara):
+    own = a_service(business_web(), a_client(users=(sara,)), None, anchor="2026-11-01", status="pending")
+    shown = see(client, sara, "portal_service", own.public_id)
+    assert "data-brief" not in shown
+    assert "The price, in force since" in shown
+
+
+def test_nobody_unfolds_the_usage_of_another(client, own):
+    other = a_user("next@other.test")
+    a_client("Next", users=(other,))
+    client.force_login(other)
+    address = reverse("portal_metric", args=[own.public_id, a_metric(EMAILS).pk])
+    assert client.get(address, headers=BRIEF).status_code == 404
 
 
 NAMES = ["portal_metric", "portal_metric_csv"]

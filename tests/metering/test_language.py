@@ -22,6 +22,6 @@ def test_what_is_said_once_is_said_in_each_language():
 def test_a_column_of_numbers_is_written_as_each_of_them():
     for code in ("en", "de", "fr", "en-in"):
         with translation.override(code):
-            write = language.digits()
+            write = language.digits(language.current())
             for number in ("1,234.5", "0.25", "12,345,678"):
                 assert write(number) == language.in_digits(number)
