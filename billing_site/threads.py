@@ -1,7 +1,7 @@
 """The language of a thread, where asking for it takes little.
 
-Django keeps it where async code would carry it along (`asgiref.local.Local`): asking takes four calls in Python, and the
-page of a service asks 250 times, which was a tenth of what it took. This site is served by threads alone.
+Django keeps it where async code would carry it along (`asgiref.local.Local`): asking takes four calls in Python, and
+the page of a service asks 250 times, which was a tenth of what it took. This site is served by threads alone.
 """
 
 import threading

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from catalog import price_list
 from catalog.access import client_user, clients_of
 from catalog.models import Service
-from invoicing import alerts, invoice_lists, invoice_page, overview, receivables, statistics, usage_charts
+from invoicing import alerts, figures, invoice_lists, invoice_page, overview, receivables, statistics, usage_charts
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
@@ -118,7 +118,8 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
     now, today = timezone.now(), timezone.localdate()
     metrics = statistics.enabled_of(one, at=now)
     glance = overview.glance(one, metrics)
-    drafts = DraftInvoice.objects.open_of(one)[:1] if one.has_draft else []  # type: ignore[attr-defined]  # annotated
+    draft = DraftInvoice.objects.open_of(one).first() if one.has_draft else None  # type: ignore[attr-defined]
+    next_invoice = overview.next_invoice(glance, draft=draft, today=today)
     return render(
         request,
         "portal/service.html",
@@ -133,8 +134,8 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
                 (each, Panel(each, usage_charts.of_panel(each, local_day(now, each.zone)))) for each in metrics
             ],
             "glance": glance,
-            "next_invoice": overview.next_invoice(glance, draft=next(iter(drafts), None), today=today),
-            "drafts": drafts,
+            "figures": figures.of_service(glance, len(metrics), next_invoice, draft),
+            "draft": draft,
         },
     )
 

@@ -1,8 +1,9 @@
 """The facts and the tables of panels, written here: a page has hundreds of their small parts, for which Django's
 templates would take as long as for all the rest of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import starmap
 
 from django import template
 from django.utils.safestring import SafeString, mark_safe
@@ -11,6 +12,7 @@ from django.utils.translation import gettext as _
 from invoicing import facts as told
 from invoicing.chart import Table
 from invoicing.facts import Fact
+from invoicing.figures import Figure
 from invoicing.panel import Panel
 
 register = template.Library()
@@ -26,6 +28,18 @@ def _fact(fact: Fact) -> str:
     said = f"<b>{escape(fact.said)}</b>" if fact.is_amount else escape(fact.said)
     notes = "".join(f'<span class="tp-sub">{escape(note)}</span>' for note in fact.notes)
     return f"<div><dt>{escape(fact.name)}</dt><dd>{said}{notes}</dd></div>"
+
+
+@register.simple_tag
+def figures(shown: Iterable[Figure]) -> SafeString:
+    """Write the figures at the head of a page, the first of which leads, as rows of a list of terms."""
+    return mark_safe("".join(starmap(_figure, enumerate(shown))))  # noqa: S308  # nosec B308, B703: it is escaped
+
+
+def _figure(number: int, figure: Figure) -> str:
+    begin = "<div>" if number else '<div class="tp-lead">'
+    said = f'<dt>{escape(figure.name)}</dt><dd class="tp-figure">{escape(figure.said)}</dd>'
+    return f"{begin}{said}<dd>{escape(figure.note)}</dd></div>"
 
 
 @register.simple_tag
