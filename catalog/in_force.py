@@ -63,7 +63,7 @@ class InForce:
     @property
     def key(self) -> tuple[int, int | None]:
         """Periods with the same key have the same prices."""
-        return self.version.pk, self.override.pk if self.override else None
+        return self.version.id, self.override.id if self.override else None
 
     @property
     def unit(self) -> Unit:

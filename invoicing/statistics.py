@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from functools import cached_property
 
 from django.conf import settings as site
 
@@ -66,7 +67,7 @@ class Statistics:
     #: The service is over; what its tenant uses now may be another's, and is not shown.
     has_ended: bool = False
 
-    @property
+    @cached_property
     def amount(self) -> Decimal | None:
         """What it costs so far, rounded as it would be on the invoice; None without a price or a value."""
         if not self.charges:

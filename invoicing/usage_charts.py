@@ -124,12 +124,10 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     parts, gaps = _runs(shown, totals)
     now = _place_of(one, span, last)
     drawn = []
-    before = ZERO
+    before, days = ZERO, span.days
     for part in parts:
-        line = [Point((part[0] - start).days / span.days, before)]
-        line += [
-            Point(min((day - start).days + 1, 10**6) / span.days if day != last else now, totals[day]) for day in part
-        ]
+        line = [Point((part[0] - start).days / days, before)]
+        line += [Point(((day - start).days + 1) / days if day != last else now, totals[day]) for day in part]
         before = totals[part[-1]]
         drawn.append(line)
     mark = _included(one, list(totals.values()), one.outlook.quantities.high if one.outlook else ZERO)
@@ -167,7 +165,7 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     first = min(values)
     shown = [first + timedelta(days=number) for number in range((until - first).days + 1)]
     parts, gaps = _runs(shown, values)
-    now = _place_of(one, term, last)
+    now, days = _place_of(one, term, last), term.days
     level = one.outlook.level if one.outlook and not one.is_stale else None
     mark = _included(one, values.values(), level.high if level else ZERO)
     return chart.draw_line(
@@ -175,7 +173,7 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
         sentence=_sentence(one, title, values.values()),
         table=partial(usage_tables.of_days, one, values, shown),
         parts=[
-            [Point((day - term.start).days / term.days if day != last else now, values[day]) for day in part]
+            [Point((day - term.start).days / days if day != last else now, values[day]) for day in part]
             for part in parts
         ],
         gaps=_gaps(term, gaps, values, now),
@@ -192,7 +190,7 @@ def _runs(shown: Sequence[date], values: Mapping[date, Decimal]) -> tuple[list[l
     """Cut days into those that follow each other with a value, and into gaps as their first and last days. What was
     before the first value is no gap: nobody looked."""
     parts, gaps = [], []
-    for has_value, group in groupby(shown, key=lambda day: day in values):
+    for has_value, group in groupby(shown, key=values.__contains__):
         days = list(group)
         if has_value:
             parts.append(days)
@@ -224,8 +222,9 @@ def _place_of(one: Statistics, span: Period, last: date) -> float:
 
 
 def _ticks(span: Period) -> list[tuple[float, str]]:
-    places = sorted({0, round(span.days / 3), round(span.days * 2 / 3), span.days})
-    return [(place / span.days, dates.short_day(span.start + timedelta(days=place))) for place in places]
+    days = span.days
+    places = sorted({0, round(days / 3), round(days * 2 / 3), days})
+    return [(place / days, dates.short_day(span.start + timedelta(days=place))) for place in places]
 
 
 def _included(one: Statistics, values: Iterable[Decimal], high: Decimal = ZERO) -> tuple[Decimal, str] | None:
