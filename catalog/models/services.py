@@ -42,7 +42,7 @@ class ServiceQuerySet(models.QuerySet["Service"]):
         )
 
     def with_fixed_price(self) -> ServiceQuerySet:
-        """Annotate `fixed_price`: what the product costs in each cycle, in the currency of the client."""
+        """Annotate `fixed_price`: what a cycle of the service costs before usage, in the currency of its client."""
         prices = ProductPrice.objects.filter(
             product=OuterRef("product"), cycle=OuterRef("cycle"), currency=OuterRef("client__currency")
         )

@@ -18,7 +18,7 @@ from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, Response
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, Response, expect
 from playwright.sync_api import Page as Tab
 
 from catalog.models import User
@@ -129,6 +129,13 @@ class Visit:
             mail = self.tab.content()
             self.tab.goto("about:blank")
             self.tab.set_content(mail)
+        else:
+            self._unfold()
+
+    def _unfold(self) -> None:
+        """So that all of the page is looked at, what is fetched with it."""
+        self.tab.evaluate("document.querySelectorAll('details.tp-more').forEach(each => each.open = true)")
+        expect(self.tab.locator("details[open] [data-brief]")).to_have_count(0)
 
     def fits(self, how: str = "") -> None:
         """Nothing is wider than the window."""
