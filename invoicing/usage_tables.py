@@ -25,8 +25,8 @@ Row = tuple[Decimal | str, ...]
 def of_days(
     one: Statistics, values: Mapping[date, Decimal], shown: Sequence[date], lumps: Mapping[date, Decimal] | None = None
 ) -> Table:
-    """A row for each day; for a level, one for all days in a row on which it was the same. `lumps` are values that
-    stand for the days before theirs, too."""
+    """A row for each day, and one for all days in a row without a value; for a level, one for all on which it was the
+    same. `lumps` are values that stand for the days before theirs, too."""
     unit, name = one.unit, str(one.metric)
 
     def said(day: date) -> Decimal | str:
@@ -36,14 +36,13 @@ def of_days(
             return _("%(quantity)s up to here") % {"quantity": number(unit, lumps[day])}
         return _("no values")
 
-    written = list(zip(shown, _column(unit, [said(day) for day in shown]), strict=True))
-    if one.metric.adds_up:
-        rows = [(dates.short_day(day), value) for day, value in written]
-    else:
-        rows = [
-            (_days([day for day, _value in group]), value) for value, group in groupby(written, key=lambda row: row[1])
-        ]
-    return Table(_caption(one), (_("Day") if one.metric.adds_up else _("Days"), unit.symbol or name), rows)
+    written = zip(shown, _column(unit, [said(day) for day in shown]), strict=True)
+    adds_up, known = one.metric.adds_up, {*values, *(lumps or ())}
+    rows = []
+    for _same, group in groupby(written, key=lambda row: row[0] if adds_up and row[0] in known else row[1]):
+        days, words = zip(*group, strict=True)
+        rows.append((_days(days), words[0]))
+    return Table(_caption(one), (_("Day") if adds_up else _("Days"), unit.symbol or name), rows)
 
 
 def of_months(one: Statistics, known: Mapping[date, Month], shown: Sequence[date]) -> Table:
@@ -63,13 +62,14 @@ def of_totals(
     shown: Sequence[date],
     start: date,
 ) -> Table:
-    """A row for each day: what was used on it, in the base of the unit, and what that makes since the start."""
+    """A row for each day, and one for all days in a row without a value: what was used, in the base of the unit, and
+    what that makes since the start."""
     rows: list[Row] = []
-    for day in shown:
-        if day in totals:
-            rows.append((dates.short_day(day), one.unit.from_base(each.get(day, ZERO)), totals[day]))
+    for has_values, group in groupby(shown, key=totals.__contains__):
+        if has_values:
+            rows += [(dates.short_day(day), one.unit.from_base(each.get(day, ZERO)), totals[day]) for day in group]
         else:
-            rows.append((dates.short_day(day), _("no values"), ""))
+            rows.append((_days(list(group)), _("no values"), ""))
     heads = (_("Day"), _("That day"), _("Since %(day)s") % {"day": dates.short_day(start)})
     return Table(_caption(one), heads, _in_columns(one.unit, rows))
 

@@ -357,6 +357,29 @@ def test_a_service_without_a_tenant_has_its_price_tables_on_its_page(client, sar
     assert "The price, in force since" in shown
 
 
+@pytest.mark.parametrize("anchor", ["2026-11-01", "2026-11-18"])
+def test_days_without_values_stand_together(client, sara, anchor):
+    """In the table of a term, and in that of the last thirty days."""
+    server = a_server()
+    own = a_service(
+        business_web(), a_client(users=(sara,)), a_tenant(server), metered_from="2026-11-01", anchor=anchor, next_term=0
+    )
+    for day in (9, 13, 14, 18, 19):
+        collected(server, f"2026-11-{day:02} 06:00", tenant_says("alice", emails=day))
+    client.force_login(sara)
+    answer = client.get(reverse("portal_metric", args=[own.public_id, a_metric(EMAILS).pk]), headers=BRIEF)
+    rows = [
+        re.findall(r">([^<>]+)<", row) for row in re.findall(r"<tr.*?</tr>", answer.content.decode(), flags=re.DOTALL)
+    ]
+    assert [row[:2] for row in rows if row[0].startswith(("9 Nov", "10 Nov", "13", "14", "15"))] == [
+        ["9 Nov", "9"],
+        ["10 Nov to 12 Nov", "no values"],
+        ["13 Nov", "13"],
+        ["14 Nov", "14"],
+        ["15 Nov to 17 Nov", "no values"],
+    ]
+
+
 def test_nobody_unfolds_the_usage_of_another(client, own):
     other = a_user("next@other.test")
     a_client("Next", users=(other,))
