@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from catalog import money
 from catalog.models import Override
+from invoicing.forecast import Range
 from invoicing.outlook import NextUnit
 from invoicing.panel import Panel
 from invoicing.statistics import Statistics
@@ -56,13 +58,8 @@ def _expected(one: Statistics) -> Iterator[Fact]:
             why = _("It takes five whole days to say how fast it is used.")
             yield Fact(name, _("not enough days yet"), (why,))
         return
-    amounts = ahead.amounts
-    said = money.write(amounts.expected, one.currency)
-    notes = []
-    if not amounts.is_certain:
-        notes.append(_between(money.write(amounts.low, one.currency), money.write(amounts.high, one.currency)))
-    elif one.amount is not None and said == money.write(one.amount, one.currency):
-        notes.append(_("no change expected"))
+    said, note = of_amounts(ahead.amounts, one.amount, one.currency)
+    notes = [note] if note else []
     if ahead.is_of_last_term:
         notes.append(_("at the pace of the last term"))
     if not one.has_plain_level:
@@ -72,6 +69,15 @@ def _expected(one: Statistics) -> Iterator[Fact]:
         )
         notes.append(likely if ahead.quantities.is_certain else f"{likely}, {_between(low, high)}")
     yield Fact(_("Expected on %(day)s") % {"day": dates.short_day(ahead.ends)}, said, tuple(notes))
+
+
+def of_amounts(ahead: Range, so_far: Decimal | None, currency: str) -> tuple[str, str]:
+    """Return what is expected of a charge that came to so much `so_far`, and how sure that is, if there is a doubt or
+    nothing changes."""
+    low, said, high = (money.write(amount, currency) for amount in (ahead.low, ahead.expected, ahead.high))
+    if not ahead.is_certain:
+        return said, _between(low, high)
+    return said, _("no change expected") if so_far is not None and said == money.write(so_far, currency) else ""
 
 
 def _between(low: str, high: str) -> str:

@@ -1,70 +1,59 @@
 """What a service costs so far and will come to, and when it is invoiced next: the figures at the head of its page."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from catalog import money
 from catalog.models import Service
+from invoicing import facts
+from invoicing.facts import Fact
 from invoicing.models import DraftInvoice
 from invoicing.overview import Glance, NextInvoice
 from metering import dates
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """What it is called, what it is, and what is said below that."""
-
-    name: str
-    said: str
-    note: str = ""
-
-
 def of_service(
     glance: Glance, metrics: int, next_invoice: NextInvoice | None, draft: DraftInvoice | None
-) -> Iterator[Figure]:
+) -> Iterator[Fact]:
     """Yield the figures of a service for which so many `metrics` are enabled, read `with_fixed_price`."""
     service = glance.service
     yield _so_far(glance, metrics)
     yield _expected(glance, metrics)
     fixed = service.fixed_price
-    yield Figure(_("Fixed price"), "—" if fixed is None else money.write(fixed, service.currency), service.rhythm)
+    yield _figure(_("Fixed price"), "—" if fixed is None else money.write(fixed, service.currency), service.rhythm)
     if service.terminated_on:
-        yield Figure(_("Ended"), dates.day(service.terminated_on), _("its last usage was billed then"))
+        yield _figure(_("Ended"), dates.day(service.terminated_on), _("its last usage was billed then"))
     elif next_invoice is None:
-        yield Figure(_("Next invoice"), "—", _("none is planned"))
+        yield _figure(_("Next invoice"), "—", _("none is planned"))
     else:
-        yield Figure(_("Next invoice"), dates.day(next_invoice.on), _about(next_invoice, draft, service))
+        yield _figure(_("Next invoice"), dates.day(next_invoice.on), _about(next_invoice, draft, service))
 
 
-def _so_far(glance: Glance, metrics: int) -> Figure:
+def _so_far(glance: Glance, metrics: int) -> Fact:
     name, service = _("Usage so far"), glance.service
     if glance.so_far is not None:
-        told = {"measured": glance.measured, "count": metrics}
-        one, several = "%(measured)s of %(count)s metric measured", "%(measured)s of %(count)s metrics measured"
-        return Figure(name, money.write(glance.so_far, service.currency), ngettext(one, several, metrics) % told)
+        measured = ngettext(
+            "%(measured)s of %(count)s metric measured", "%(measured)s of %(count)s metrics measured", metrics
+        ) % {"measured": glance.measured, "count": metrics}
+        return _figure(name, money.write(glance.so_far, service.currency), measured)
     if not metrics:
-        return Figure(name, "—", _("nothing metered"))
+        return _figure(name, "—", _("nothing metered"))
     if service.is_billable:
-        return Figure(name, "—", _("nothing collected yet"))
-    return Figure(name, "—", _("the service has ended") if service.terminated_on else _("the service has not begun"))
+        return _figure(name, "—", _("nothing collected yet"))
+    return _figure(name, "—", _("the service has ended") if service.terminated_on else _("the service has not begun"))
 
 
-def _expected(glance: Glance, metrics: int) -> Figure:
+def _expected(glance: Glance, metrics: int) -> Fact:
     service, ahead = glance.service, glance.expected
     term = service.current_term if service.is_billable else None
     name = _("Expected on %(day)s") % {"day": dates.long_day(term.end)} if term else _("Expected")
     if ahead is None:
         if glance.is_expected_later:
-            return Figure(name, "—", _("not enough days yet"))
-        return Figure(name, "—", _("nothing collected yet") if metrics and term else _("nothing to expect"))
-    low, said, high = (money.write(each, service.currency) for each in (ahead.low, ahead.expected, ahead.high))
-    if not ahead.is_certain:
-        return Figure(name, said, _("between %(low)s and %(high)s") % {"low": low, "high": high})
-    is_same = glance.so_far is not None and said == money.write(glance.so_far, service.currency)
-    return Figure(name, said, _("no change expected") if is_same else "")
+            return _figure(name, "—", _("not enough days yet"))
+        return _figure(name, "—", _("nothing collected yet") if metrics and term else _("nothing to expect"))
+    return _figure(name, *facts.of_amounts(ahead, glance.so_far, service.currency))
 
 
 def _about(invoice: NextInvoice, draft: DraftInvoice | None, service: Service) -> str:
@@ -75,3 +64,7 @@ def _about(invoice: NextInvoice, draft: DraftInvoice | None, service: Service) -
         return _("at least %(amount)s") % {"amount": money.write(invoice.about.low, service.currency)}
     amount = money.write(invoice.about.expected, service.currency)
     return _("about %(amount)s for this service") % {"amount": amount}
+
+
+def _figure(name: str, said: str, note: str = "") -> Fact:
+    return Fact(name, said, (note,) if note else ())

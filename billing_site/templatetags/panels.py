@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 from invoicing import facts as told
 from invoicing.chart import Table
 from invoicing.facts import Fact
-from invoicing.figures import Figure
 from invoicing.panel import Panel
 
 register = template.Library()
@@ -31,15 +30,16 @@ def _fact(fact: Fact) -> str:
 
 
 @register.simple_tag
-def figures(shown: Iterable[Figure]) -> SafeString:
+def figures(shown: Iterable[Fact]) -> SafeString:
     """Write the figures at the head of a page, the first of which leads, as rows of a list of terms."""
     return mark_safe("".join(starmap(_figure, enumerate(shown))))  # noqa: S308  # nosec B308, B703: it is escaped
 
 
-def _figure(number: int, figure: Figure) -> str:
+def _figure(number: int, fact: Fact) -> str:
     begin = "<div>" if number else '<div class="tp-lead">'
-    said = f'<dt>{escape(figure.name)}</dt><dd class="tp-figure">{escape(figure.said)}</dd>'
-    return f"{begin}{said}<dd>{escape(figure.note)}</dd></div>"
+    said = f'<dt>{escape(fact.name)}</dt><dd class="tp-figure">{escape(fact.said)}</dd>'
+    notes = "".join(f"<dd>{escape(note)}</dd>" for note in fact.notes)
+    return f"{begin}{said}{notes}</div>"
 
 
 @register.simple_tag
