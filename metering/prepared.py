@@ -5,13 +5,13 @@ of a table with a part for each month it plans every part. This is for what find
 thinks of every array as ten values.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import DEFAULT_DB_ALIAS, connection, connections
@@ -20,6 +20,7 @@ from django.db.models.functions import Cast
 from django.db.models.query import ModelIterable
 from psycopg import Connection, Cursor
 from psycopg.pq import TransactionStatus
+from psycopg.types.datetime import TimestamptzLoader
 
 #: A plan that is kept does for so many things that are asked about at once.
 FEW = 50
@@ -92,23 +93,51 @@ def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, a
     one.ensure_connection()
     one.validate_no_broken_transaction()
     with one.wrap_database_errors:
-        found: list[tuple[Any, ...]] = _Preparing(one.connection).execute(statement, values).fetchall()
-        return found
+        return _preparing(one.connection).ask(statement, values)
 
 
 class _Preparing(Cursor[tuple[Any, ...]]):
-    def execute(self, query: Any, params: Any = None) -> Any:  # type: ignore[override]
-        if self.connection not in _told:
+    """The cursor of a connection whose statements are all prepared. It is used again and again: to make one takes as
+    long as to ask."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(connection)
+        self._is_told = False
+        # Django's own is written in Python.
+        self.adapters.register_loader("timestamptz", TimestamptzLoader)
+
+    def ask(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        connection = self.connection
+        if not self._is_told:
             # Or it would plan anew, each time, what finds its months while it is planned.
-            self.connection.execute("SET plan_cache_mode = force_generic_plan")
-            if self.connection.info.transaction_status is TransactionStatus.IDLE:  # or it may be rolled back
-                _told.add(self.connection)
+            connection.execute("SET plan_cache_mode = force_generic_plan")
+            # In a transaction it may be rolled back.
+            self._is_told = connection.info.transaction_status is TransactionStatus.IDLE
+        given = (
+            {name: _written(value) for name, value in values.items()}
+            if isinstance(values, Mapping)
+            else [_written(value) for value in values]
+        )
         # Elsewhere nothing is to be prepared, nor counted: psycopg would keep the last hundred statements of any size.
-        self.connection.prepare_threshold = 0
+        connection.prepare_threshold = 0
         try:
-            return super().execute(query, params, prepare=True)
+            return self.execute(statement, given, prepare=True).fetchall()
         finally:
-            self.connection.prepare_threshold = None
+            connection.prepare_threshold = None
 
 
-_told: WeakSet[Connection[Any]] = WeakSet()
+def _written(value: Any) -> Any:
+    """Return a list of ids as PostgreSQL writes it: psycopg takes thirty calls to find out of what type a list is."""
+    if type(value) is list and value and type(value[0]) is int:
+        return f"{{{','.join(map(str, value))}}}"
+    return value
+
+
+def _preparing(connection: Connection[Any]) -> _Preparing:
+    cursor: _Preparing | None = getattr(_of_thread, "cursor", None)
+    if cursor is None or cursor.connection is not connection:
+        cursor = _of_thread.cursor = _Preparing(connection)
+    return cursor
+
+
+_of_thread = threading.local()

@@ -71,6 +71,26 @@ def test_instants_are_as_django_reads_them():
     assert later.first(ends) is None
 
 
+def test_instants_of_plain_statements_are_in_utc():
+    (read,) = execute("SELECT %s::timestamptz, NULL::timestamptz", ["2026-07-05 12:00+02"])
+    assert read == (datetime(2026, 7, 5, 10, tzinfo=UTC), None)
+    assert read[0].utcoffset() == timedelta(0)
+
+
+def test_lists_arrive_as_they_are():
+    ids, days, names = [1, -2, 2**40], [date(2026, 11, 5), date(2024, 2, 29)], ["a,b", '{"', "NULL", ""]
+    statement = "SELECT %s::bigint[], %s::date[], %s::text[], %s::bigint[]"
+    assert execute(statement, [ids, days, names, []]) == [(ids, days, names, [])]
+    assert execute("SELECT %(ids)s::bigint[] AS named", {"ids": ids}) == [(ids,)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_was_closed_is_opened_anew():
+    before = execute("SELECT pg_backend_pid()")
+    connection.close()
+    assert execute("SELECT pg_backend_pid()") != before
+
+
 def test_its_statement_is_written_once():
     written = []
 
