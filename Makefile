@@ -50,6 +50,7 @@ messages: setup ## locale/: the texts of the code, and what of them is translate
 	for language in de fr es; do $(BIN)/pybabel --quiet update --domain django --input-file locale/django.pot \
 		--output-dir locale --locale $$language --init-missing --no-fuzzy-matching --ignore-obsolete; done
 	$(BIN)/pybabel --quiet compile --domain django --directory locale
+	$(BIN)/python -m billing_site.english
 
 bench: setup ## ratios to a raw psycopg floor, from one run
 	$(BIN)/python tests/benchmarks/run.py

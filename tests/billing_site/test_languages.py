@@ -59,6 +59,13 @@ def _strings(one):
     return [one.string] if isinstance(one.string, str) else list(one.string)
 
 
+def test_english_is_found_at_first_and_is_what_the_code_says():
+    with (ROOT / "locale" / "en" / "LC_MESSAGES" / "django.mo").open("rb") as file:
+        known = {(one.context and one.context.decode(), _first(one.id)): one for one in read_mo(file) if one.id}
+    assert texts() - set(known) == set(), "run `make messages`"
+    assert [one.id for one in known.values() if one.string != one.id] == []
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_translations_have_the_placeholders_of_the_text(language):
     wrong = {}
