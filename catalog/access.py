@@ -178,11 +178,21 @@ class LookOnly:
         refuse_while_viewing(request)
 
 
+@dataclass(frozen=True, slots=True)
+class _May:
+    """What a request may do, asked for one by one."""
+
+    request: HttpRequest
+
+    def __getitem__(self, deed: str) -> bool:
+        return access_of(self.request).may(deed)
+
+
 def portal(request: HttpRequest) -> dict[str, Any]:
     """For templates: `viewing`, and `portal_may.users` and so on. Asked for only by those that show them."""
     return {
         "viewing": SimpleLazyObject(lambda: viewing_of(request) if hasattr(request, "session") else None),
-        "portal_may": SimpleLazyObject(lambda: {deed.value: access_of(request).may(deed) for deed in Deed}),
+        "portal_may": _May(request),
     }
 
 
