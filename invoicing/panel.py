@@ -19,10 +19,12 @@ from metering.providers.base import MetricType
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The figures of a metric, and what they are in words; the `chart` of them, if one was drawn."""
+    """The figures of a metric, and what they are in words; the `chart` of them, if one was drawn, and the address of
+    its own `page`, if it has one that this is not."""
 
     figures: Statistics
     chart: Chart | None = None
+    page: str = ""
 
     @property
     def number(self) -> str:

@@ -1,11 +1,13 @@
 """The client portal. What belongs to another client does not exist: 404."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.core.paginator import Paginator
 from django.db.models import DateField, Exists, ExpressionWrapper, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -16,6 +18,7 @@ from invoicing import alerts, figures, invoice_lists, invoice_page, overview, re
 from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
+from invoicing.statistics import Statistics
 from metering.paging import CappedPaginator
 from metering.periods import local_day
 from metering.prepared import Prepared, any_of
@@ -110,6 +113,11 @@ def services(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/services.html", {"section": "services", "page": page, "glances": glances})
 
 
+def _panel(service: Service, figures: Statistics, now: datetime) -> Panel:
+    page = reverse("portal_metric", args=[service.public_id, figures.metric.pk]) if service.tenant_id else ""
+    return Panel(figures, usage_charts.of_panel(figures, local_day(now, figures.zone)), page)
+
+
 @require_GET
 @client_user
 def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
@@ -125,14 +133,11 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
         "portal/service.html",
         {
             "section": "services",
-            "area": "portal",
             "service": one,
             "term": (term := one.current_term if one.is_billable else None),
             "day_of_term": (today - term.start).days + 1 if term and today in term else None,
             "used_of_limit": getattr(one, "used_of_limit", None),
-            "metrics": [
-                (each, Panel(each, usage_charts.of_panel(each, local_day(now, each.zone)))) for each in metrics
-            ],
+            "panels": [_panel(one, each, now) for each in metrics],
             "glance": glance,
             "figures": figures.of_service(glance, len(metrics), next_invoice, draft),
             "draft": draft,

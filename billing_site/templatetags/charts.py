@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from html import escape
 
 from django import template
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from billing_site.templatetags.panels import fetched, table
+from billing_site.templatetags.panels import table
 from invoicing.chart import WIDTH, Chart, Mark
 from invoicing.meter import Meter
 
@@ -25,11 +25,11 @@ _LOOKS = {
 
 
 @register.simple_tag
-def chart(drawn: Chart, page: str = "") -> SafeString:
-    """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean and its table. With the address of a
-    page whose short form has it as `table`, it is fetched when it is unfolded."""
-    inside = fetched(f"{page}#table", _("This metric, with its history")) if page else table(drawn.table())
-    return mark_safe(  # noqa: S308  # nosec B308, B703: its words are escaped
+def chart(drawn: Chart, folded: SafeString | None = None) -> SafeString:
+    """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean, and its table or what is `folded` in
+    the place of that."""
+    inside = table(drawn.table()) if folded is None else folded
+    return SafeString(
         f'<figure><figcaption class="tp-chart-title">{escape(drawn.title)}</figcaption>{_image(drawn)}{_key(drawn)}'
         f'<details class="tp-more"><summary>{escape(_("The same as a table"))}</summary>'
         f'<div class="tp-more-body">{inside}</div></details></figure>'
@@ -110,7 +110,7 @@ def _text(mark: Mark, attributes: str, y: str = "") -> str:
 @register.simple_tag
 def meter(of: Meter | None, is_stale: bool = False) -> SafeString:
     """Draw the bar of what was used against what is included and the limit, where there is one of them."""
-    return mark_safe("".join(_bar(of, is_stale)) if of else "")  # noqa: S308  # nosec B308, B703: its words are escaped
+    return SafeString("".join(_bar(of, is_stale)) if of else "")
 
 
 def _bar(of: Meter, is_stale: bool) -> Iterator[str]:
