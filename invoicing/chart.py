@@ -6,7 +6,7 @@ places are rounded. How a value is written is the caller's.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
@@ -33,14 +33,13 @@ Write = Callable[[Decimal], str]
 
 
 class Point(NamedTuple):
-    """A value at a place from left, 0, to right, 1."""
+    """A value at a place from left, 0, to right, 1, between which it must lie."""
 
     place: float
     value: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A place in a chart, percent from its left and pixels from its top, and what is written there."""
 
     x: str = ""
@@ -50,8 +49,7 @@ class Mark:
     anchor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A part of the width of a chart, in percent: a bar with its top and height in pixels, or a gap."""
 
     x: str
@@ -244,10 +242,9 @@ def _line(part: Sequence[Point], axis: Scale) -> str:
     if len(part) == 1:  # a point alone would not be seen
         only = part[0]
         part = [Point(max(only.place - 0.004, 0), only.value), Point(min(only.place + 0.004, 1), only.value)]
-    top = float(axis.top)
-    return " ".join(
-        f"{min(max(place, 0), 1) * WIDTH:.1f},{DEPTH - float(value) / top * DEPTH:.1f}" for place, value in part
-    )
+    deep = DEPTH / float(axis.top)
+    places = [number for place, value in part for number in (place * WIDTH, DEPTH - float(value) * deep)]
+    return " ".join(["%.1f,%.1f"] * len(part)) % tuple(places)
 
 
 def _ahead(last: Point, value: Decimal, axis: Scale) -> str:
@@ -264,7 +261,7 @@ def _beside(mark: Mark | None, grid: tuple[Mark, ...]) -> tuple[Mark, ...]:
     """The lines of the grid, without the words for which those of a mark that stand further left leave no room."""
     if mark is None or mark.x == _percent(1):
         return grid
-    return tuple(replace(line, label="") if abs(float(line.y) - float(mark.y)) < ROOM else line for line in grid)
+    return tuple(line._replace(label="") if abs(float(line.y) - float(mark.y)) < ROOM else line for line in grid)
 
 
 def _ticks(ticks: Sequence[tuple[float, str]]) -> tuple[Mark, ...]:

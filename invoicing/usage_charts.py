@@ -50,7 +50,7 @@ def of_days(one: Statistics, days: Period) -> Chart:
     lumps = {day: one.unit.from_base(value) for day, value in points if day in one.days.lumps}
     name = str(one.metric)
     title = _("%(metric)s each day") % {"metric": name}
-    shown = [days.start + timedelta(days=number) for number in range(days.days)]
+    shown = _each_day(days.start, days.end - ONE_DAY)
     mark = _included(one, values.values()) if not one.metric.adds_up else None
     write, smallest = _axis(one.unit, values.values(), mark), _smallest(one.unit)
     table = partial(usage_tables.of_days, one, values, shown, lumps)
@@ -118,16 +118,16 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
         totals[day] = one.unit.from_base(total)
     last = max(totals)
     until = max(last, min(today, span.end - ONE_DAY)) if one.is_stale else last
-    shown = [start + timedelta(days=number) for number in range((until - start).days + 1)]
+    shown = _each_day(start, until)
     if one.metric.type == MetricType.MONTH:  # between two readings it stood still
         totals = _filled(shown, totals, last)
     parts, gaps = _runs(shown, totals)
     now = _place_of(one, span, last)
     drawn = []
-    before, days = ZERO, span.days
+    before, first, days = ZERO, start.toordinal(), span.days
     for part in parts:
-        line = [Point((part[0] - start).days / days, before)]
-        line += [Point(((day - start).days + 1) / days if day != last else now, totals[day]) for day in part]
+        line = [Point((part[0].toordinal() - first) / days, before)]
+        line += [Point((day.toordinal() - first + 1) / days if day != last else now, totals[day]) for day in part]
         before = totals[part[-1]]
         drawn.append(line)
     mark = _included(one, list(totals.values()), one.outlook.quantities.high if one.outlook else ZERO)
@@ -162,10 +162,9 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     values = {day: one.unit.from_base(value) for day, value in one.days.between(term.start, term.end)}
     last = max(values)
     until = max(last, min(today, term.end - ONE_DAY)) if one.is_stale else last
-    first = min(values)
-    shown = [first + timedelta(days=number) for number in range((until - first).days + 1)]
+    shown = _each_day(min(values), until)
     parts, gaps = _runs(shown, values)
-    now, days = _place_of(one, term, last), term.days
+    now, first, days = _place_of(one, term, last), term.start.toordinal(), term.days
     level = one.outlook.level if one.outlook and not one.is_stale else None
     mark = _included(one, values.values(), level.high if level else ZERO)
     return chart.draw_line(
@@ -173,7 +172,7 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
         sentence=_sentence(one, title, values.values()),
         table=partial(usage_tables.of_days, one, values, shown),
         parts=[
-            [Point((day - term.start).days / days if day != last else now, values[day]) for day in part]
+            [Point((day.toordinal() - first) / days if day != last else now, values[day]) for day in part]
             for part in parts
         ],
         gaps=_gaps(term, gaps, values, now),
@@ -184,6 +183,10 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
         smallest=_smallest(one.unit),
         key=_key(one, has_ahead=level is not None, has_gap=bool(gaps), has_mark=mark is not None),
     )
+
+
+def _each_day(first: date, last: date) -> list[date]:
+    return [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
 
 
 def _runs(shown: Sequence[date], values: Mapping[date, Decimal]) -> tuple[list[list[date]], list[tuple[date, date]]]:
