@@ -157,8 +157,8 @@ class Changes:
                 continue
             if self.billed.parts.get((row.tenant_id, row.metric_id, row.start)):
                 continue
-            enabled = self.settings[difference.setting_id].enabled_spans.all()
-            if not usage_invoicing.was_on(enabled, self.spans, row.start, row.end):
+            on = usage_invoicing.when_on(self.settings[difference.setting_id].enabled_spans.all(), self.spans)
+            if not usage_invoicing.was_on(on, row.start, row.end):
                 continue
             in_force = self.in_force(difference, row.start, root.invoice.issued_on)
             if in_force is not None and in_force.key == (root.version_id, root.override_id):

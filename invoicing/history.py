@@ -22,6 +22,7 @@ from metering.prepared import execute
 from metering.providers.base import MetricType
 
 ONE_DAY = timedelta(days=1)
+ZERO = Decimal(0)
 #: Tenant and metric.
 Key = tuple[int, int]
 #: A day, or the first of a month, and what was used or measured.
@@ -45,7 +46,7 @@ class Days:
         """A total that stood still after its last reading: nothing was used on the days from then, or from `since` if
         that is later, up to the `last`."""
         first = self.points[-1][0] + ONE_DAY if self.points else since
-        added = [(first + timedelta(days=n), Decimal(0)) for n in range((last - first).days + 1)]
+        added = [(first + timedelta(days=n), ZERO) for n in range((last - first).days + 1)]
         return Days([*self.points, *added], self.lumps) if added else self
 
     def whole(self, start: date, end: date) -> list[Decimal]:
@@ -197,6 +198,7 @@ def _increases(start: date, totals: list[Point]) -> tuple[list[Point], bool]:
     """Return what a total rose by on each day since its first, and whether that one stands for days before it."""
     points = [totals[0]]
     for (day, total), (next_day, next_total) in pairwise(totals):
-        points += [(day + timedelta(days=n), Decimal(0)) for n in range(1, (next_day - day).days)]
-        points.append((next_day, max(EXACT.subtract(next_total, total), Decimal(0))))
+        if (days := (next_day - day).days) > 1:
+            points += [(day + timedelta(days=n), ZERO) for n in range(1, days)]
+        points.append((next_day, EXACT.subtract(next_total, total) if next_total > total else ZERO))
     return points, totals[0][0] > start

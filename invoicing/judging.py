@@ -17,7 +17,7 @@ from django.conf import settings as site
 
 from catalog.aggregation import Aggregation
 from catalog.in_force import InForce, choose
-from catalog.models import EnabledSpan, MetricSetting, Override
+from catalog.models import MetricSetting, Override
 from catalog.terms import number_at
 from invoicing import reasons, usage_invoicing
 from invoicing.billable import Billable, Item, Unbilled, Waiting, level
@@ -34,19 +34,15 @@ class Rules:
     def __init__(self, spans: list[InvoicingSpan], granted: Mapping[tuple[int, int], list[Period]]) -> None:
         self.spans = spans
         self.granted = granted
-        self.enabled: dict[int, list[EnabledSpan]] = {}
-        self.on: dict[tuple[int, date, date], bool] = {}
+        self.on: dict[int, list[tuple[date, date]]] = {}
         self.changes: dict[int, list[date]] = {}
         self.prices: dict[tuple[int, int, date], InForce | None] = {}
         self.ends: dict[tuple[int, date], datetime] = {}
 
     def was_on(self, setting: MetricSetting, start: date, end: date) -> bool:
-        key = setting.id, start, end
-        if key not in self.on:
-            if setting.id not in self.enabled:
-                self.enabled[setting.id] = list(setting.enabled_spans.all())
-            self.on[key] = usage_invoicing.was_on(self.enabled[setting.id], self.spans, start, end)
-        return self.on[key]
+        if setting.id not in self.on:
+            self.on[setting.id] = usage_invoicing.when_on(setting.enabled_spans.all(), self.spans)
+        return usage_invoicing.was_on(self.on[setting.id], start, end)
 
     def in_force(self, setting: MetricSetting, agreed: list[Override], began: date, invoiced: date) -> InForce | None:
         if agreed:

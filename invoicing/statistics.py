@@ -24,7 +24,7 @@ from invoicing.forecast import LOOK_BACK, NOTHING, Range
 from invoicing.history import Days, Newest
 from invoicing.known import Known, zone_of
 from invoicing.outlook import NextUnit, Observed, Outlook, Priced
-from invoicing.usage_invoicing import was_on
+from invoicing.usage_invoicing import was_on, when_on
 from metering.decimals import exact_sum
 from metering.declaring import declared_metrics
 from metering.models import Metric
@@ -220,8 +220,8 @@ def _is_on(known: Known, service: Service, one: Statistics) -> bool:
         period = Period(since, today + ONE_DAY)
     began = max(period.start, service.metered_from or period.start)
     end = max(period.end, began + ONE_DAY)
-    enabled = one.setting.enabled_spans.all()
-    return one.setting.version_on(began) is not None and was_on(enabled, known.spans, began, end)
+    on = when_on(one.setting.enabled_spans.all(), known.spans)
+    return one.setting.version_on(began) is not None and was_on(on, began, end)
 
 
 def _used(lines: Sequence[Billable]) -> tuple[Decimal, date] | None:

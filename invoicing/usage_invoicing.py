@@ -1,7 +1,7 @@
 """The global switch "Enable metric usage invoicing"."""
 
-from collections.abc import Iterable
-from datetime import date, timedelta
+from collections.abc import Collection, Iterable
+from datetime import date
 
 from django.db import connection, transaction
 
@@ -14,10 +14,19 @@ def is_on(day: date) -> bool:
     return spans.covered(InvoicingSpan.objects.all(), day)
 
 
-def was_on(enabled: Iterable[EnabledSpan], switched: Iterable[InvoicingSpan], start: date, end: date) -> bool:
-    """Whether a period lies wholly inside one span of its metric and one of usage invoicing, of those given."""
-    last = end - timedelta(days=1)
-    return spans.covered(enabled, start, last) and spans.covered(switched, start, last)
+def when_on(enabled: Iterable[EnabledSpan], switched: Collection[InvoicingSpan]) -> list[tuple[date, date]]:
+    """Return the days `[start, end)` that lie in one span of a metric and in one of usage invoicing, of those given:
+    whatever lies wholly in one of these was on."""
+    return [
+        (max(metric.start, one.start), min(metric.end or date.max, one.end or date.max))
+        for metric in enabled
+        for one in switched
+    ]
+
+
+def was_on(on: Iterable[tuple[date, date]], start: date, end: date) -> bool:
+    """Whether a period lies wholly in one of the spans that `when_on` returned."""
+    return any(first <= start and end <= last for first, last in on)
 
 
 @transaction.atomic

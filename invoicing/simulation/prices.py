@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from catalog.sheet import Sheet
 from catalog.spans import covered
 from invoicing.models import InvoicingSpan
 from invoicing.simulation.terms import Ended, closes, rows_of
-from invoicing.usage_invoicing import was_on
+from invoicing.usage_invoicing import was_on, when_on
 from metering.models import Metric
 from metering.periods import day
 from metering.units import Unit
@@ -61,13 +62,17 @@ class Before:
     def _for_everybody(self, one: Ended) -> Iterator[Run]:
         metric = self.setting.metric
         first, stop = rows_of(one, metric.type)
-        if one.is_final and not was_on(self.setting.enabled_spans.all(), self.spans, one.last, day(one.last).end):
+        if one.is_final and not was_on(self._on, one.last, day(one.last).end):
             return
         begins = _begins(first, stop, metric) if metric.adds_up else [first]
         for state, days in groupby(begins, key=lambda began: self._state(began, one)):
             begin, *others = days
             if state is not None:
                 yield _run(begin, closes((others or [begin])[-1], metric) if metric.adds_up else stop, state[1])
+
+    @cached_property
+    def _on(self) -> list[tuple[date, date]]:
+        return when_on(self.setting.enabled_spans.all(), self.spans)
 
     def _state(self, began: date, one: Ended) -> tuple[PricingVersion | None, InForce] | None:
         """Return the version of the day on which a period began and what prices it, None if nothing was billed.
@@ -76,7 +81,7 @@ class Before:
         """
         metric = self.setting.metric
         end = min(closes(began, metric), day(one.last).end) if metric.adds_up else one.end
-        if began >= end or not was_on(self.setting.enabled_spans.all(), self.spans, began, end):
+        if began >= end or not was_on(self._on, began, end):
             return None
         in_force = choose(self.setting, [], began=began, invoiced=one.invoiced)
         return (self.setting.version_on(began), in_force) if in_force else None
