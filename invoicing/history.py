@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models.functions import TruncMonth
 
@@ -94,27 +94,53 @@ def newest(tenants: Collection[int]) -> dict[Key, Newest]:
     return {row[:2]: Newest(*row) for row in execute(_NEWEST, [list(tenants)], about=len(tenants))}
 
 
+#: The days of what is measured by the day, which have no month; and of totals of a month the last reading of each day,
+#: where the server is. What was read after its month ended belongs to the last day of it.
 _DAYS = """
-SELECT tenant_id, metric_id, start, value FROM metering_usage
-WHERE tenant_id = ANY(%s) AND metric_id = ANY(%s) AND start >= %s AND start < %s
-ORDER BY start
+SELECT tenant_id, metric_id, NULL::date AS month, start AS day, value FROM metering_usage
+WHERE tenant_id = ANY(%(tenants)s) AND metric_id = ANY(%(daily)s) AND start >= %(since)s AND start < %(until)s
+UNION ALL (
+    SELECT DISTINCT ON (tenant_id, metric_id, start, day) tenant_id, metric_id, start, day, value
+    FROM (
+        SELECT r.tenant_id, r.metric_id, r.start, r.value, r.read_at,
+               least((r.read_at AT TIME ZONE s.time_zone)::date, r."end" - 1) AS day
+        FROM metering_reading r
+        JOIN metering_tenant t ON t.id = r.tenant_id
+        JOIN metering_server s ON s.id = t.server_id
+        WHERE r.tenant_id = ANY(%(tenants)s) AND r.metric_id = ANY(%(monthly)s) AND r.read_at >= %(read_since)s
+            AND r.start < %(until)s
+    ) readings
+    ORDER BY tenant_id, metric_id, start, day, read_at DESC
+)
+ORDER BY tenant_id, metric_id, month, day
 """
 
 
 def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) -> dict[Key, Days]:
-    """Return the days of tenants, each from the day that `since` says up to, but not including, `until`, in at most two
-    queries."""
-    daily = [metric.pk for metric in metrics if metric.type != MetricType.MONTH]
-    monthly = [metric.pk for metric in metrics if metric.type == MetricType.MONTH]
-    found: dict[Key, list[Point]] = {}
+    """Return the days of tenants, each from the day that `since` says up to, but not including, `until`, in one
+    query."""
     if not since:
         return {}
-    rows = execute(_DAYS, [list(since), daily, min(since.values()), until], about=len(since))
-    for tenant_id, metric_id, start, value in rows:
-        if start >= since[tenant_id]:
-            found.setdefault((tenant_id, metric_id), []).append((start, value))
-    days = {key: Days(points) for key, points in found.items()}
-    return days | _of_months(since, monthly, until) if monthly else days
+    asked: dict[str, Any] = {"tenants": list(since), "since": min(since.values()), "until": until}
+    # A day is up to 14 hours over before it is in UTC, and the first of a month is read with it.
+    asked["read_since"] = datetime.combine(asked["since"].replace(day=1), time.min, UTC) - ONE_DAY
+    asked["daily"], asked["monthly"] = [], []
+    for metric in metrics:
+        asked["monthly" if metric.type == MetricType.MONTH else "daily"].append(metric.pk)
+    found = {}
+    for key, group in groupby(execute(_DAYS, asked, about=len(since)), key=itemgetter(0, 1)):
+        points: list[Point] = []
+        lumps = set()
+        for month, days in groupby(group, key=itemgetter(2)):
+            values = [row[3:] for row in days]
+            if month is not None:
+                values, is_lump = _increases(month, values)
+                if is_lump:
+                    lumps.add(values[0][0])
+            points += values
+        first = since[key[0]]
+        found[key] = Days([point for point in points if first <= point[0] < until], frozenset(lumps))
+    return found
 
 
 _LEVELS = """
@@ -159,39 +185,6 @@ def by_month(tenant_id: int, metric: Metric, since: date, until: date) -> list[M
             total = EXACT.add(total, value)
         months.append(Month(first, total if metric.adds_up else values[-1], min(values), max(values)))
     return months
-
-
-#: The last reading of each day of a total, where the server is. What was read after its month ended belongs to the
-#: last day of it.
-_LAST_OF_DAY = """
-SELECT DISTINCT ON (tenant_id, metric_id, start, day) tenant_id, metric_id, start, day, value
-FROM (
-    SELECT r.tenant_id, r.metric_id, r.start, r.value, r.read_at,
-           least((r.read_at AT TIME ZONE s.time_zone)::date, r."end" - 1) AS day
-    FROM metering_reading r
-    JOIN metering_tenant t ON t.id = r.tenant_id
-    JOIN metering_server s ON s.id = t.server_id
-    WHERE r.tenant_id = ANY(%s) AND r.metric_id = ANY(%s) AND r.read_at >= %s AND r.start < %s
-) readings
-ORDER BY tenant_id, metric_id, start, day, read_at DESC
-"""
-
-
-def _of_months(since: Mapping[int, date], metrics: Collection[int], until: date) -> dict[Key, Days]:
-    # A day is up to 14 hours over before it is in UTC, and the first of a month is read with it.
-    read_since = datetime.combine(min(since.values()).replace(day=1), time.min, UTC) - ONE_DAY
-    rows = execute(_LAST_OF_DAY, [list(since), list(metrics), read_since, until], about=len(since))
-    found = {}
-    for key, group in groupby(rows, key=itemgetter(0, 1)):
-        points: list[Point] = []
-        lumps = set()
-        for start, of_month in groupby(group, key=itemgetter(2)):
-            increases, is_lump = _increases(start, [(day, value) for *_, day, value in of_month])
-            if is_lump:
-                lumps.add(increases[0][0])
-            points += increases
-        found[key] = Days([point for point in points if since[key[0]] <= point[0] < until], frozenset(lumps))
-    return found
 
 
 def _increases(start: date, totals: list[Point]) -> tuple[list[Point], bool]:
