@@ -148,7 +148,7 @@ TEMPLATES = [
 ]
 
 if env.str("DATABASE_URL", default=""):
-    DATABASES = {"default": env.db("DATABASE_URL", engine="django.db.backends.postgresql")}
+    DATABASES = {"default": env.db("DATABASE_URL", engine="billing_site.database")}
 else:
     DATABASES = {
         "default": {

@@ -1,10 +1,9 @@
-"""Django's PostgreSQL backend, which starts the embedded server before it connects."""
+"""The PostgreSQL backend, which starts the embedded server before it connects."""
 
 from pathlib import Path
 from typing import Any
 
-from django.db.backends.postgresql import base
-
+from billing_site.database import base
 from billing_site.embedded import socket_directory
 
 
