@@ -1,8 +1,8 @@
 """What a metric of a service costs, why, and what it will come to, as rows of facts for its panel."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -16,8 +16,7 @@ from invoicing.statistics import Statistics
 from metering import dates
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """What it is called, what it is, and what is said below that."""
 
     name: str

@@ -69,22 +69,27 @@ def months(first: date, last: date) -> str:
 
 def time(at: datetime) -> str:
     """Write the time of day of an instant: `18:00`."""
-    return f"{timezone.localtime(at):%H:%M}"
+    return _time(timezone.localtime(at))
 
 
 def moment(at: datetime) -> str:
     """Write an instant shortly: `today, 06:00`, `17 Nov, 18:00` or `17 Nov 2025, 18:00`."""
-    local, today = timezone.localtime(at), timezone.localdate()
+    zone = timezone.get_current_timezone()
+    local, today = at.astimezone(zone), timezone.now().astimezone(zone).date()
     if local.date() == today:
-        return _("today, %(time)s") % {"time": f"{local:%H:%M}"}
+        return _("today, %(time)s") % {"time": _time(local)}
     written = short_day(local.date()) if local.year == today.year else day(local.date())
-    return f"{written}, {local:%H:%M}"
+    return f"{written}, {_time(local)}"
 
 
 def exact_moment(at: datetime) -> str:
     """Write an instant to the second: `17 Nov 2026, 18:00:05`."""
     local = timezone.localtime(at)
     return f"{day(local.date())}, {local:%H:%M:%S}"
+
+
+def _time(local: datetime) -> str:
+    return f"{local.hour:02}:{local.minute:02}"
 
 
 def _day(of: date) -> date:
