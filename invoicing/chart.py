@@ -33,10 +33,10 @@ Write = Callable[[Decimal], str]
 
 
 class Point(NamedTuple):
-    """A value at a place from left, 0, to right, 1, between which it must lie."""
+    """A value at a place from left, 0, to right, 1, between which it must lie. It is only drawn: a float is enough."""
 
     place: float
-    value: Decimal
+    value: float
 
 
 class Mark(NamedTuple):
@@ -118,9 +118,9 @@ class Scale:
         count = int(self.top / self.step)
         return [EXACT.multiply(self.step, Decimal(number)) for number in range(1, count + 1)]
 
-    def y(self, value: Decimal) -> float:
+    def y(self, value: Decimal | float) -> float:
         """How many pixels below the top of the box a value lies."""
-        return DEPTH - float(value / self.top) * DEPTH
+        return DEPTH - float(value) / float(self.top) * DEPTH
 
 
 def scale(most: Decimal, *, smallest: Decimal = ZERO) -> Scale:
@@ -142,6 +142,8 @@ def draw_line(
     sentence: str,
     table: Callable[[], Table],
     parts: Iterable[Sequence[Point]],
+    most: Decimal,
+    last_said: str,
     write: Write,
     ticks: Sequence[tuple[float, str]],
     gaps: Iterable[tuple[float, float]] = (),
@@ -150,16 +152,14 @@ def draw_line(
     smallest: Decimal = ZERO,
     key: dict[str, str] | None = None,
 ) -> Chart:
-    """Draw values as a line with what lies below it; between the `parts` nothing was measured.
+    """Draw values as a line with what lies below it; between the `parts` nothing was measured. The `most` of them and
+    how the last one is written are given, since the points are floats.
 
     `ticks` are places with their words, `mark` is a value with what it means. `ahead` begins at the last value.
     """
     drawn = [part for part in parts if part]
     last = drawn[-1][-1] if drawn else None
-    values = [point.value for part in drawn for point in part]
-    axis = scale(
-        max([*values, *([ahead.high] if ahead else []), *([mark[0]] if mark else [])], default=ZERO), smallest=smallest
-    )
+    axis = scale(max([most, *([ahead.high] if ahead else []), *([mark[0]] if mark else [])]), smallest=smallest)
     lines = tuple(_line(part, axis) for part in drawn)
     said = _mark(mark, axis, last) if mark else None
     return Chart(
@@ -179,7 +179,7 @@ def draw_line(
         grid=_beside(said, _grid(axis, write)),
         ticks=_ticks(ticks),
         mark=said,
-        dot=_dot(last, axis, write) if last else None,
+        dot=_dot(last, axis, last_said) if last else None,
         key=key or {},
     )
 
@@ -243,7 +243,7 @@ def _line(part: Sequence[Point], axis: Scale) -> str:
         only = part[0]
         part = [Point(max(only.place - 0.004, 0), only.value), Point(min(only.place + 0.004, 1), only.value)]
     deep = DEPTH / float(axis.top)
-    places = [number for place, value in part for number in (place * WIDTH, DEPTH - float(value) * deep)]
+    places = [number for place, value in part for number in (place * WIDTH, DEPTH - value * deep)]
     return " ".join(["%.1f,%.1f"] * len(part)) % tuple(places)
 
 
@@ -284,13 +284,13 @@ def _mark(mark: tuple[Decimal, str], axis: Scale, last: Point | None) -> Mark:
     return Mark(x="45.00" if is_near else "100.00", y=_pixels(y), label=label, label_y=_pixels(y - 5), anchor="end")
 
 
-def _dot(last: Point, axis: Scale, write: Write) -> Mark:
+def _dot(last: Point, axis: Scale, label: str) -> Mark:
     y = TOP + axis.y(last.value)
     is_left = last.place < 0.3
     return Mark(
         x=_percent(last.place),
         y=_pixels(y),
-        label=write(last.value),
+        label=label,
         label_y=_pixels(y - 9 if y > TOP + 6 else y + 18),
         anchor="start" if is_left else "end",
     )
@@ -316,7 +316,7 @@ def _x(place: float) -> str:
     return f"{min(max(place, 0), 1) * WIDTH:.1f}"
 
 
-def _y(value: Decimal, axis: Scale) -> str:
+def _y(value: Decimal | float, axis: Scale) -> str:
     return f"{axis.y(value):.1f}"
 
 

@@ -52,7 +52,8 @@ def of_days(one: Statistics, days: Period) -> Chart:
     title = _("%(metric)s each day") % {"metric": name}
     shown = _each_day(days.start, days.end - ONE_DAY)
     mark = _included(one, values.values()) if not one.metric.adds_up else None
-    write, smallest = _axis(one.unit, values.values(), mark), _smallest(one.unit)
+    most = max(values.values(), default=ZERO)
+    write, smallest = _axis(one.unit, most, mark), _smallest(one.unit)
     table = partial(usage_tables.of_days, one, values, shown, lumps)
     sentence = _sentence(one, title, values.values())
     if not one.metric.adds_up:
@@ -62,8 +63,11 @@ def of_days(one: Statistics, days: Period) -> Chart:
             sentence=sentence,
             table=table,
             parts=[
-                [Point((day - days.start).days / max(days.days - 1, 1), values[day]) for day in part] for part in parts
+                [Point((day - days.start).days / max(days.days - 1, 1), float(values[day])) for day in part]
+                for part in parts
             ],
+            most=most,
+            last_said=write(values[max(values)]) if values else "",
             gaps=[_gap(days, *gap) for gap in gaps],
             write=write,
             ticks=_ticks(Period(days.start, days.end - ONE_DAY) if days.days > 1 else days),
@@ -96,7 +100,7 @@ def of_months(one: Statistics, months: Sequence[Month], shown: Sequence[date]) -
         sentence=_sentence(one, title, [value for value in values if value is not None]),
         table=partial(usage_tables.of_months, one, known, shown),
         values=values,
-        write=_axis(one.unit, [value for value in values if value is not None]),
+        write=_axis(one.unit, max([value for value in values if value is not None], default=ZERO)),
         ticks=chart.spread([dates.short_month(first) for first in shown], 3),
         smallest=_smallest(one.unit),
         key={"bar": name} | ({"gap": _("No values")} if None in values else {}),
@@ -114,8 +118,7 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     totals: dict[date, Decimal] = {}
     total = ZERO
     for day, value in points:
-        total = EXACT.add(total, value)
-        totals[day] = one.unit.from_base(total)
+        totals[day] = total = EXACT.add(total, value)
     last = max(totals)
     until = max(last, min(today, span.end - ONE_DAY)) if one.is_stale else last
     shown = _each_day(start, until)
@@ -124,22 +127,29 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     parts, gaps = _runs(shown, totals)
     now = _place_of(one, span, last)
     drawn = []
-    before, first, days = ZERO, start.toordinal(), span.days
+    before, first, days, factor = 0.0, start.toordinal(), span.days, one.unit.factor
     for part in parts:
         line = [Point((part[0].toordinal() - first) / days, before)]
-        line += [Point((day.toordinal() - first + 1) / days if day != last else now, totals[day]) for day in part]
-        before = totals[part[-1]]
+        line += [
+            Point((day.toordinal() - first + 1) / days if day != last else now, float(totals[day]) / factor)
+            for day in part
+        ]
+        before = line[-1].value
         drawn.append(line)
-    mark = _included(one, list(totals.values()), one.outlook.quantities.high if one.outlook else ZERO)
+    most, so_far = one.unit.from_base(max(totals.values())), one.unit.from_base(totals[last])
+    mark = _included(one, [most], one.outlook.quantities.high if one.outlook else ZERO)
     ahead = one.outlook.quantities if one.outlook and not one.is_stale else None
+    write = _axis(one.unit, most, mark, ahead.high if ahead else ZERO)
     return chart.draw_line(
         title=title,
-        sentence=_sentence_of_total(one, title, totals[last]),
+        sentence=_sentence_of_total(one, title, so_far),
         table=partial(usage_tables.of_totals, one, dict(points), totals, shown, start),
         parts=drawn,
+        most=most,
+        last_said=write(so_far),
         gaps=_gaps(span, gaps, totals, now),
         ahead=Ahead(ahead.low, ahead.expected, ahead.high) if ahead else None,
-        write=_axis(one.unit, totals.values(), mark, ahead.high if ahead else ZERO),
+        write=write,
         ticks=_ticks(span),
         mark=mark,
         smallest=_smallest(one.unit),
@@ -166,18 +176,21 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     parts, gaps = _runs(shown, values)
     now, first, days = _place_of(one, term, last), term.start.toordinal(), term.days
     level = one.outlook.level if one.outlook and not one.is_stale else None
-    mark = _included(one, values.values(), level.high if level else ZERO)
+    mark, most = _included(one, values.values(), level.high if level else ZERO), max(values.values())
+    write = _axis(one.unit, most, mark, level.high if level else ZERO)
     return chart.draw_line(
         title=title,
         sentence=_sentence(one, title, values.values()),
         table=partial(usage_tables.of_days, one, values, shown),
         parts=[
-            [Point((day.toordinal() - first) / days if day != last else now, values[day]) for day in part]
+            [Point((day.toordinal() - first) / days if day != last else now, float(values[day])) for day in part]
             for part in parts
         ],
+        most=most,
+        last_said=write(values[last]),
         gaps=_gaps(term, gaps, values, now),
         ahead=Ahead(level.low, level.expected, level.high) if level else None,
-        write=_axis(one.unit, values.values(), mark, level.high if level else ZERO),
+        write=write,
         ticks=_ticks(term),
         mark=mark,
         smallest=_smallest(one.unit),
@@ -239,7 +252,7 @@ def _included(one: Statistics, values: Iterable[Decimal], high: Decimal = ZERO) 
     if not most or included > most * FAR:
         return None
     is_round = included % ONE.scaleb(included.adjusted() // 3 * 3 - 2) == 0  # so that it is exact in short, too
-    write = _axis(one.unit, [most, included] if is_round else ())
+    write = _axis(one.unit, max(most, included) if is_round else ZERO)
     return included, _("%(quantity)s included") % {"quantity": write(included)}
 
 
@@ -283,11 +296,9 @@ def _said_ahead(one: Statistics) -> str:
     }
 
 
-def _axis(
-    unit: Unit, values: Iterable[Decimal], mark: tuple[Decimal, str] | None = None, high: Decimal = ZERO
-) -> chart.Write:
-    """How the words of one axis are written: all of them in full, or all in short."""
-    is_short = max([*values, high, *([mark[0]] if mark else [])], default=ZERO) >= COMPACT
+def _axis(unit: Unit, most: Decimal, mark: tuple[Decimal, str] | None = None, high: Decimal = ZERO) -> chart.Write:
+    """How the words of one axis are written, up to the `most` of it: all of them in full, or all in short."""
+    is_short = max([most, high, *([mark[0]] if mark else [])]) >= COMPACT
 
     def write(value: Decimal) -> str:
         if is_short:

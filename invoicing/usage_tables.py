@@ -62,12 +62,13 @@ def of_totals(
     shown: Sequence[date],
     start: date,
 ) -> Table:
-    """A row for each day, and one for all days in a row without a value: what was used, in the base of the unit, and
-    what that makes since the start."""
+    """A row for each day, and one for all days in a row without a value: what was used, and what that makes since the
+    start; both are given in the base of the unit."""
     rows: list[Row] = []
     for has_values, group in groupby(shown, key=totals.__contains__):
         if has_values:
-            rows += [(dates.short_day(day), one.unit.from_base(each.get(day, ZERO)), totals[day]) for day in group]
+            in_unit = one.unit.from_base
+            rows += [(dates.short_day(day), in_unit(each.get(day, ZERO)), in_unit(totals[day])) for day in group]
         else:
             rows.append((_days(list(group)), _("no values"), ""))
     heads = (_("Day"), _("That day"), _("Since %(day)s") % {"day": dates.short_day(start)})

@@ -17,9 +17,10 @@ def written(value: D) -> str:
 
 
 def line(*values: str, **more: object) -> chart.Chart:
-    parts = [[Point(number / 10, D(value)) for number, value in enumerate(values)]] if values else []
+    parts = [[Point(number / 10, float(value)) for number, value in enumerate(values)]] if values else []
     wanted = {"title": "t", "sentence": "s", "table": EMPTY, "parts": parts, "write": written, "ticks": [], **more}
-    return chart.draw_line(**wanted)
+    most = max((D(point.value) for part in wanted["parts"] for point in part), default=D(0))
+    return chart.draw_line(most=most, last_said=values[-1] if values else "", **wanted)
 
 
 def bars(*values: str | None, **more: object) -> chart.Chart:
@@ -81,7 +82,7 @@ def test_nothing_is_an_empty_chart():
 
 
 def test_between_two_parts_nothing_is_drawn():
-    parts = [[Point(0, D(1)), Point(0.2, D(1))], [Point(0.5, D(2)), Point(0.6, D(2))]]
+    parts = [[Point(0, 1), Point(0.2, 1)], [Point(0.5, 2), Point(0.6, 2)]]
     drawn = line(parts=parts, gaps=[(0.2, 0.5)])
     assert len(drawn.lines) == len(drawn.areas) == 2
     assert (drawn.gaps[0].x, drawn.gaps[0].width) == ("20.00", "30.00")
@@ -130,7 +131,7 @@ def test_the_words_of_the_axis_stand_beside_bars_and_above_the_lines_of_a_curve(
 
 
 def test_where_the_words_of_a_mark_stand_further_left_those_of_its_line_are_left_out():
-    parts = [[Point(0, D(1)), Point(0.6, D(11))]]
+    parts = [[Point(0, 1), Point(0.6, 11)]]
     far, near = line("1", mark=(D(10), "10 included")), line(parts=parts, mark=(D(10), "10 included"))
     assert "10" in [one.label for one in far.grid]
     assert "10" not in [one.label for one in near.grid]
