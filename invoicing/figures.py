@@ -1,6 +1,7 @@
 """What a service costs so far and will come to, and when it is invoiced next: the figures at the head of its page."""
 
 from collections.abc import Iterator
+from datetime import date
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -12,6 +13,7 @@ from invoicing.facts import Fact
 from invoicing.models import DraftInvoice
 from invoicing.overview import Glance, NextInvoice
 from metering import dates
+from metering.periods import Period
 
 
 def of_service(
@@ -29,6 +31,16 @@ def of_service(
         yield _figure(_("Next invoice"), "—", _("none is planned"))
     else:
         yield _figure(_("Next invoice"), dates.day(next_invoice.on), _about(next_invoice, draft, service))
+
+
+def of_term(term: Period, today: date) -> str:
+    """Write a term, and its how manieth day it is: `1 November to 1 December 2026, day 17 of 30`."""
+    said = dates.span(term.start, term.end)
+    if today not in term:
+        return said
+    told = {"day": (today - term.start).days + 1, "days": term.days}
+    day = _("day %(day)s of %(days)s") % told
+    return f"{said}, {day}"
 
 
 def _so_far(glance: Glance, metrics: int) -> Fact:

@@ -134,8 +134,7 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
         {
             "section": "services",
             "service": one,
-            "term": (term := one.current_term if one.is_billable else None),
-            "day_of_term": (today - term.start).days + 1 if term and today in term else None,
+            "term": figures.of_term(one.current_term, today) if one.is_billable else "",
             "used_of_limit": getattr(one, "used_of_limit", None),
             "panels": [_panel(one, each, now) for each in metrics],
             "glance": glance,
