@@ -56,11 +56,11 @@ def inside_included(starts: Sequence[tuple[int, Decimal]], included: Decimal, un
         line = _("Bracket %(number)s starts with %(start)s, %(quantity)s is included")
     else:
         line = _("Bracket %(number)s starts with %(start)s, %(quantity)s are included")
-    told = {"quantity": unit.write(included)}
+    told, why = {"quantity": unit.write(included)}, _("Included units are never charged.")
     return Caution(
         _("A bracket starts within what is included"),
         _first_few([line % {"number": number, "start": unit.number(start), **told} for number, start in starts]),
-        f"{_('Included units are never charged.')} {way_out}",
+        f"{why} {way_out}",
     )
 
 

@@ -162,6 +162,7 @@ def curve(pricing: Pricing, unit: Unit, currency: str) -> Curve:
 
 def _total_chart(points: list[Point], falls: list[tuple[Point, Point]], axis: _Axis, money: _Money) -> Chart:
     told = {"quantity": axis.unit.write(axis.last)}
+    begin = _("Total charge for 0 to %(quantity)s.") % told
     first, last = money.write(points[0].value), money.write(points[-1].value)
     course = _("It stays at %(amount)s.") % {"amount": first}
     if first != last:
@@ -173,7 +174,7 @@ def _total_chart(points: list[Point], falls: list[tuple[Point, Point]], axis: _A
         course = _("It falls %(falls)s, and comes to %(last)s.") % {"falls": ", ".join(said), "last": last}
     return _chart(
         _("Total charge, for 0 to %(quantity)s") % told,
-        f"{_('Total charge for 0 to %(quantity)s.') % told} {course}",
+        f"{begin} {course}",
         points,
         axis,
         money,

@@ -150,12 +150,12 @@ def with_counts(products: QuerySet[Product]) -> QuerySet[Product]:
 
 
 def _switched(on: list[Metric], off: list[Metric]) -> str:
-    said = []
+    said = [_("Switches saved.")]
     if on:
         said.append(_("On: %(metrics)s.") % {"metrics": ", ".join(map(str, on))})
     if off:
         said.append(_("Off: %(metrics)s.") % {"metrics": ", ".join(map(str, off))})
-    return f"{_('Switches saved.')} {' '.join(said)}" if said else _("Nothing changed.")
+    return " ".join(said) if on or off else _("Nothing changed.")
 
 
 def _numbers(texts: Sequence[str]) -> set[int]:

@@ -51,7 +51,8 @@ class Meter:
     @property
     def words(self) -> str:
         """The bar for those who cannot see it."""
-        said = {"used": f"{self._number(self.used)} {_(self.unit.plural)}", "included": self.words_at_tick}
+        plural = _(self.unit.plural)
+        said = {"used": f"{self._number(self.used)} {plural}", "included": self.words_at_tick}
         if not self.limit:
             return _("%(used)s used, %(included)s") % said
         said["limit"] = self._number(self.limit)

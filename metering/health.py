@@ -203,33 +203,35 @@ def sentence(standing: Standing, recent: Sequence[Collection]) -> str:
     failed = next((number for number, record in enumerate(recent) if record.status != "failed"), len(recent))
     match standing.health:
         case Health.INACTIVE:
-            return f"{_('Inactive: it is not collected.')} {values}"
+            words = _("Inactive: it is not collected.")
         case Health.NOT_INSTALLED:
             words = _("Its provider, %(provider)s, is not installed, so every collection fails.")
-            return f"{words % {'provider': standing.server.provider}} {values}"
+            words %= {"provider": standing.server.provider}
         case Health.PUSHED:
-            return f"{_('It is not asked: its usage is pushed or imported.')} {values}"
+            words = _("It is not asked: its usage is pushed or imported.")
         case Health.NEVER:
             return _("Never collected: nothing is known of it yet.")
         case Health.FAILING:
             words = ngettext(
                 "Failing: its last collection failed.", "Failing: its last %(count)s collections failed.", failed or 1
             )
-            return f"{words % {'count': failed}} {values}"
+            words %= {"count": failed}
         case Health.HELD:
-            return f"{_('Held: what it answered waits until somebody looks at it.')} {values}"
+            words = _("Held: what it answered waits until somebody looks at it.")
         case Health.STALE:
             words = _("Out of date: its values are %(old)s, and the limit is %(hours)s hours.")
             return words % {"old": standing.age_words, "hours": settings.STALE_AFTER_HOURS}
         case Health.PARTIAL:
-            return f"{_('It answers, but not everything it said was stored.')} {values}"
+            words = _("It answers, but not everything it said was stored.")
         case _:
             return _healthy(standing, recent, values)
+    return f"{words} {values}"
 
 
 def _healthy(standing: Standing, recent: Sequence[Collection], values: str) -> str:
     if len(recent) < 2:
-        return f"{_('Healthy.')} {values}"
+        words = _("Healthy.")
+        return f"{words} {values}"
     told = {"stored": sum(record.is_stored for record in recent), "count": len(recent)}
     if standing.age is None:
         words = _("Healthy. It has no values yet, and %(stored)s of its last %(count)s collections were stored.")

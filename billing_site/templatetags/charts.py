@@ -28,10 +28,10 @@ _LOOKS = {
 def chart(drawn: Chart, folded: SafeString | None = None) -> SafeString:
     """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean, and its table or what is `folded` in
     the place of that."""
-    inside = table(drawn.table()) if folded is None else folded
+    inside, words = table(drawn.table()) if folded is None else folded, escape(_("The same as a table"))
     return SafeString(
         f'<figure><figcaption class="tp-chart-title">{escape(drawn.title)}</figcaption>{_image(drawn)}{_key(drawn)}'
-        f'<details class="tp-more"><summary>{escape(_("The same as a table"))}</summary>'
+        f'<details class="tp-more"><summary>{words}</summary>'
         f'<div class="tp-more-body">{inside}</div></details></figure>'
     )
 

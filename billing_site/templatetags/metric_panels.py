@@ -27,7 +27,8 @@ def _panel(panel: Panel, is_alone: bool) -> Iterator[str]:
     name = escape(str(panel.figures.metric))
     yield f'<section class="tp-metric" aria-label="{name}"><div class="tp-metric-head">'
     if is_alone:
-        yield f"<h2>{escape(_('This term'))}</h2>"
+        title = escape(_("This term"))
+        yield f"<h2>{title}</h2>"
     else:
         yield f'<h3><a href="{panel.page}">{name}</a></h3>' if panel.page else f"<h3>{name}</h3>"
     yield f"{_measured(panel)}</div><div>"
@@ -46,7 +47,8 @@ def _measured(panel: Panel) -> str:
     """When it was measured last, or why not."""
     one = panel.figures
     if one.latest is None and one.has_ended:
-        return f'<span class="tp-faint">{escape(_("The service has ended"))}</span>'
+        words = escape(_("The service has ended"))
+        return f'<span class="tp-faint">{words}</span>'
     if one.latest is None:
         words = escape(_("Not collected yet"))
         return f'<span class="tp-mark tp-mark-accent">{icon("clock")}{words}</span>'
@@ -72,8 +74,8 @@ def _used(panel: Panel) -> Iterator[str]:
     yield f'<p class="tp-usage"><b>{escape(panel.number)}</b> <span>{escape(panel.noun)}</span></p>'
     yield meter(panel.meter, is_stale=one.is_stale)
     if one.is_over_limit:
-        mark = f'<span class="tp-mark tp-mark-warn">{icon("alert")}{escape(_("Above the limit"))}</span>'
-        yield f'<p class="tp-gap">{mark}</p>'
+        words = escape(_("Above the limit"))
+        yield f'<p class="tp-gap"><span class="tp-mark tp-mark-warn">{icon("alert")}{words}</span></p>'
     if one.is_stale:
         told = _("This could not be measured since %(moment)s.") % {"moment": dates.moment(one.latest.collected_at)}
         what_then = _(

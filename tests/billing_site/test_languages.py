@@ -1,5 +1,6 @@
 """Everything that people read is in German, French and Spanish, and what is compiled is what is written."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from tests.builders import a_client, a_product, a_service, a_user
 
 ROOT = Path(settings.BASE_DIR)
 LANGUAGES = ["de", "fr", "es"]
+APPS = ["audit", "billing_site", "catalog", "invoicing", "metering", "reports"]
 KEYWORDS = DEFAULT_KEYWORDS | {
     **{"gettext_lazy": None, "gettext_noop": None},
     **{"ngettext_lazy": (1, 2), "pgettext_lazy": ((1, "c"), 2)},
 }
+ASKED_BY = {"_", *KEYWORDS}
 
 
 def texts():
@@ -57,6 +60,21 @@ def test_every_text_of_the_code_is_translated(language):
 
 def _strings(one):
     return [one.string] if isinstance(one.string, str) else list(one.string)
+
+
+def test_no_text_is_asked_for_inside_an_f_string():
+    """`make messages` does not find it there, and everybody reads it in English."""
+    found = []
+    for file in sorted(file for app in APPS for file in (ROOT / app).rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        found += [
+            f"{file.relative_to(ROOT)}:{call.lineno}"
+            for text in ast.walk(tree)
+            if isinstance(text, ast.JoinedStr)
+            for call in ast.walk(text)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ASKED_BY
+        ]
+    assert found == []
 
 
 def test_english_is_found_at_first_and_is_what_the_code_says():
