@@ -1,8 +1,12 @@
 """No page of a logged-in user is kept by a browser or a proxy, and none may use what it has no need of."""
 
 from collections.abc import Callable
+from functools import cached_property
 
-from django.http import HttpRequest, HttpResponse
+from csp.constants import HEADER
+from csp.middleware import CSPMiddleware
+from csp.utils import build_policy
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_cache_control
 
 View = Callable[[HttpRequest], HttpResponse]
@@ -36,3 +40,18 @@ def close_what_is_not_used(get_response: View) -> View:
         return response
 
     return respond
+
+
+class ContentPolicy(CSPMiddleware):
+    """django-csp, which writes the policy anew for each answer: that of the site is written once. A page with a policy
+    or a nonce of its own goes its way."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if hasattr(request, "_csp_nonce") or any(name.startswith("_csp") for name in vars(response)):
+            return super().process_response(request, response)
+        response.headers.setdefault(HEADER, self._of_site)
+        return response
+
+    @cached_property
+    def _of_site(self) -> str:
+        return str(build_policy())
