@@ -89,7 +89,7 @@ def bill_batch(
     )
     due = {service.pk: _due(service) for service in services}
     batch, ready = Batch(), []
-    has = unusual.about(services)
+    has = unusual.about(services).has
     settled = corrections.waiting(services) if Difference in has else {}
     charged = overage.waiting(services) if OverageCharge in has else {}
     late = corrections.taken(one for group in settled.values() for one in group)

@@ -97,22 +97,26 @@ def newest(tenants: Collection[int]) -> dict[Key, Newest]:
 #: The days of what is measured by the day, which have no month; and of totals of a month the last reading of each day,
 #: where the server is. What was read after its month ended belongs to the last day of it.
 _DAYS = """
-SELECT tenant_id, metric_id, NULL::date AS month, start AS day, value FROM metering_usage
-WHERE tenant_id = ANY(%(tenants)s) AND metric_id = ANY(%(daily)s) AND start >= %(since)s AND start < %(until)s
-UNION ALL (
-    SELECT DISTINCT ON (tenant_id, metric_id, start, day) tenant_id, metric_id, start, day, value
-    FROM (
-        SELECT r.tenant_id, r.metric_id, r.start, r.value, r.read_at,
-               least((r.read_at AT TIME ZONE s.time_zone)::date, r."end" - 1) AS day
-        FROM metering_reading r
-        JOIN metering_tenant t ON t.id = r.tenant_id
-        JOIN metering_server s ON s.id = t.server_id
-        WHERE r.tenant_id = ANY(%(tenants)s) AND r.metric_id = ANY(%(monthly)s) AND r.read_at >= %(read_since)s
-            AND r.start < %(until)s
-    ) readings
-    ORDER BY tenant_id, metric_id, start, day, read_at DESC
-)
-ORDER BY tenant_id, metric_id, month, day
+SELECT tenant_id, metric_id, month, array_agg(day ORDER BY day), array_agg(value ORDER BY day)
+FROM (
+    SELECT tenant_id, metric_id, NULL::date AS month, start AS day, value FROM metering_usage
+    WHERE tenant_id = ANY(%(tenants)s) AND metric_id = ANY(%(daily)s) AND start >= %(since)s AND start < %(until)s
+    UNION ALL (
+        SELECT DISTINCT ON (tenant_id, metric_id, start, day) tenant_id, metric_id, start, day, value
+        FROM (
+            SELECT r.tenant_id, r.metric_id, r.start, r.value, r.read_at,
+                   least((r.read_at AT TIME ZONE s.time_zone)::date, r."end" - 1) AS day
+            FROM metering_reading r
+            JOIN metering_tenant t ON t.id = r.tenant_id
+            JOIN metering_server s ON s.id = t.server_id
+            WHERE r.tenant_id = ANY(%(tenants)s) AND r.metric_id = ANY(%(monthly)s) AND r.read_at >= %(read_since)s
+                AND r.start < %(until)s
+        ) readings
+        ORDER BY tenant_id, metric_id, start, day, read_at DESC
+    )
+) known
+GROUP BY tenant_id, metric_id, month
+ORDER BY tenant_id, metric_id, month
 """
 
 
@@ -127,20 +131,19 @@ def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) ->
     asked["daily"], asked["monthly"] = [], []
     for metric in metrics:
         asked["monthly" if metric.type == MetricType.MONTH else "daily"].append(metric.pk)
-    found = {}
-    for key, group in groupby(execute(_DAYS, asked, about=len(since)), key=itemgetter(0, 1)):
-        points: list[Point] = []
-        lumps = set()
-        for month, days in groupby(group, key=itemgetter(2)):
-            values = [row[3:] for row in days]
-            if month is not None:
-                values, is_lump = _increases(month, values)
-                if is_lump:
-                    lumps.add(values[0][0])
-            points += values
-        first = since[key[0]]
-        found[key] = Days([point for point in points if first <= point[0] < until], frozenset(lumps))
-    return found
+    found: dict[Key, tuple[list[Point], set[date]]] = {}
+    for tenant_id, metric_id, month, days, values in execute(_DAYS, asked, about=len(since)):
+        points, lumps = found.setdefault((tenant_id, metric_id), ([], set()))
+        measured = list(zip(days, values, strict=True))
+        if month is not None:
+            measured, is_lump = _increases(month, measured)
+            if is_lump:
+                lumps.add(measured[0][0])
+        first = since[tenant_id]
+        if measured[0][0] < first or measured[-1][0] >= until:
+            measured = [point for point in measured if first <= point[0] < until]
+        points += measured
+    return {key: Days(points, frozenset(lumps)) for key, (points, lumps) in found.items()}
 
 
 _LEVELS = """

@@ -12,14 +12,11 @@ from invoicing.billable import Billable
 from invoicing.cuts import to_date
 from invoicing.forecast import FEW, LOOK_BACK
 from invoicing.history import Days, Key, Newest
-from invoicing.models import InvoicingSpan
 from metering.models import Metric
 from metering.periods import local_day
-from metering.prepared import Prepared
 from metering.providers.base import MetricType
 
 ONE_DAY = timedelta(days=1)
-_SPANS = Prepared(lambda: InvoicingSpan.objects.all())
 
 
 class Known:
@@ -38,8 +35,7 @@ class Known:
         self.settings = price_book.settings_of({service.product_id for service in services})
         metered = [service for service in services if service.tenant_id]
         running = [service for service in metered if service.is_billable]
-        self.spans = _SPANS.all()
-        has = unusual.about(metered) if metered else frozenset()
+        has, self.spans = unusual.about(metered)
         priced = {product: [each for each in group if each.versions.all()] for product, group in self.settings.items()}
         cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
         self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}

@@ -51,11 +51,12 @@ def find(
     """
     found = {cut.service.id: Unbilled() for cut in cuts}
     metered = [cut for cut in cuts if cut.service.tenant_id]
-    if has is None:
-        has = unusual.about([cut.service for cut in metered])
+    if has is None or spans is None:
+        known = unusual.about([cut.service for cut in metered])
+        has, spans = known.has if has is None else has, known.spans if spans is None else spans
     if granted is None:
         granted = _granted(metered) if BackBilling in has else {}
-    rules = Rules(list(InvoicingSpan.objects.all()) if spans is None else spans, granted)
+    rules = Rules(spans, granted)
     waited = _waited(metered) if Deferral in has else {}
     rests = list(_rests(metered)) if BilledPeriod in has else []
     usage = _usage(metered, settings, waited, taken, rests)

@@ -1,32 +1,50 @@
-"""What is out of the ordinary about some services. Mostly nothing is, so one query asks for all of it."""
+"""What is out of the ordinary about some services. Mostly nothing is, so one query asks for all of it, and for when
+usage invoicing was on, which is asked with it each time."""
 
 from collections.abc import Collection
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Model
 from psycopg import sql
 
 from catalog.models import Override
-from invoicing.models import BackBilling, BilledPeriod, Decision, Deferral, Difference, OverageCharge, Parked
+from invoicing.models import (
+    BackBilling,
+    BilledPeriod,
+    Decision,
+    Deferral,
+    Difference,
+    InvoicingSpan,
+    OverageCharge,
+    Parked,
+)
 from metering.prepared import execute
 
 #: Tables that have a row about few services only, and how such a row is found.
 _BY_SERVICE: tuple[type[Model], ...] = (BackBilling, Decision, Deferral, Difference, Override, Parked)
 
 
-def about(services: Collection[Any]) -> frozenset[type[Model]]:
-    """Return which tables have anything about some services, given as rows with their tenants, in one query.
+class Known(NamedTuple):
+    """Which tables have anything about some services, and when usage invoicing was on.
 
     BilledPeriod stands for periods that were billed while they were open, OverageCharge for charges that wait.
     """
+
+    has: frozenset[type[Model]]
+    spans: list[InvoicingSpan]
+
+
+def about(services: Collection[Any]) -> Known:
+    """Return what is out of the ordinary about some services, given as rows with their tenants, in one query."""
     asked = {
         "services": [service.pk for service in services],
         "tenants": [service.tenant_id for service in services if service.tenant_id],
     }
-    (found,) = execute(_query(), asked, about=len(services))
+    ((*found, starts, ends),) = execute(_query(), asked, about=len(services))
     models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
-    return frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
+    has = frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
+    return Known(has, [InvoicingSpan(start=start, end=end) for start, end in zip(starts, ends, strict=True)])
 
 
 @cache
@@ -40,4 +58,8 @@ def _query() -> str:
             sql.Identifier(OverageCharge._meta.db_table)
         )
     )
+    spans = sql.Identifier(InvoicingSpan._meta.db_table)
+    parts += [
+        sql.SQL("ARRAY(SELECT {} FROM {} ORDER BY id)").format(sql.Identifier(at), spans) for at in ("start", "end")
+    ]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(parts)).as_string()
