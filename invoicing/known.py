@@ -33,6 +33,8 @@ class Known:
         self.at = at
         self.with_days = with_days
         self.settings = price_book.settings_of({service.product_id for service in services})
+        #: The settings that are switched on, by their ids.
+        self.enabled = {each.pk for group in self.settings.values() for each in group if each.is_enabled}
         metered = [service for service in services if service.tenant_id]
         running = [service for service in metered if service.is_billable]
         has, self.spans = unusual.about(metered)
@@ -49,7 +51,7 @@ class Known:
     def _read_days(self, services: Sequence[Service], declared: Sequence[Metric]) -> None:
         """Read what a forecast needs beyond the lines: the days of monthly totals, those of the last term where the
         current one is young, and between which values levels lay."""
-        enabled = {each.metric for group in self.settings.values() for each in group if each.is_enabled}
+        enabled = {each.metric for group in self.settings.values() for each in group if each.pk in self.enabled}
         metrics = enabled.union(declared)
         if not services or not metrics:
             return

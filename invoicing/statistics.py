@@ -178,7 +178,7 @@ def _of_metrics(known: Known, service: Service, declared: Sequence[Metric] | Non
     """Return the metrics that are declared, or else those that are enabled for a service."""
     settings = {setting.metric_id: setting for setting in known.settings.get(service.product_id, ())}
     if declared is None:
-        declared = [setting.metric for setting in settings.values() if setting.is_enabled]
+        declared = [setting.metric for setting in settings.values() if setting.pk in known.enabled]
     lines: dict[int, list[Billable]] = defaultdict(list)
     for line in known.lines_of(service):
         lines[line.setting.metric_id].append(line)
@@ -199,6 +199,7 @@ def _of_metric(
     if known.with_days:
         one.days = days
     if setting is not None:
+        one.is_enabled = setting.pk in known.enabled
         agreed = known.overrides.get((service.pk, setting.pk), [])
         _set_prices(one, setting, agreed, lines, local_day(known.at, zone))
     used = _used(lines) or _uncharged(one, max(known.terms[service.pk].start, service.begins))
@@ -255,7 +256,6 @@ def _fill(one: Statistics, latest: Newest | None, used: tuple[Decimal, date] | N
 def _set_prices(
     one: Statistics, setting: MetricSetting, overrides: list[Override], lines: list[Billable], today: date
 ) -> None:
-    one.is_enabled = setting.is_enabled
     one.in_force = lines[-1].in_force if lines else choose(setting, overrides, began=today)
     if one.in_force is not None:
         one.unit = one.in_force.unit
