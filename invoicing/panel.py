@@ -1,9 +1,11 @@
 """One metric of a service as people read it: the panel of the client's page, and the row of staff's."""
 
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from decimal import Decimal
 
 from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog import money
@@ -13,8 +15,14 @@ from invoicing import meter
 from invoicing.chart import Chart, Table
 from invoicing.meter import Meter
 from invoicing.statistics import Statistics
-from metering import dates
+from metering import dates, language
 from metering.providers.base import MetricType
+
+
+@language.said_once
+def _updated(at: datetime, _second: int, _zone: tzinfo) -> str:
+    """The same for most metrics of a service: one collection brought them."""
+    return _("Updated %(age)s, %(moment)s") % {"age": naturaltime(at), "moment": dates.moment(at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,8 @@ class Panel:
         """When it was measured last."""
         if self.figures.latest is None:
             return ""
-        at = self.figures.latest.collected_at
-        return _("Updated %(age)s, %(moment)s") % {"age": naturaltime(at), "moment": dates.moment(at)}
+        now = int(timezone.now().timestamp())
+        return _updated(self.figures.latest.collected_at, now, timezone.get_current_timezone())
 
     @property
     def meter(self) -> Meter | None:
