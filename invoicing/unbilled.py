@@ -41,7 +41,7 @@ def find(
     spans: list[InvoicingSpan] | None = None,
     has: frozenset[type[Model]] | None = None,
 ) -> dict[int, Unbilled]:
-    """Return what there is to bill of each service, by its id, in five queries for any number of them, and more
+    """Return what there is to bill of each service, by its id, in four queries for any number of them, and more
     where something about one is out of the ordinary.
 
     `settings` holds the metric settings of each product, fetched `with_pricing`. `taken` are periods that
@@ -53,7 +53,7 @@ def find(
     metered = [cut for cut in cuts if cut.service.tenant_id]
     if has is None or spans is None:
         known = unusual.about([cut.service for cut in metered])
-        has, spans = known.has if has is None else has, known.spans if spans is None else spans
+        has, spans = (known.has if has is None else has), (known.spans if spans is None else spans)
     if granted is None:
         granted = _granted(metered) if BackBilling in has else {}
     rules = Rules(spans, granted)

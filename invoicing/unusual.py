@@ -25,7 +25,7 @@ from metering.prepared import execute
 _BY_SERVICE: tuple[type[Model], ...] = (BackBilling, Decision, Deferral, Difference, Override, Parked)
 
 
-class Known(NamedTuple):
+class Circumstances(NamedTuple):
     """Which tables have anything about some services, and when usage invoicing was on.
 
     BilledPeriod stands for periods that were billed while they were open, OverageCharge for charges that wait.
@@ -35,7 +35,7 @@ class Known(NamedTuple):
     spans: list[InvoicingSpan]
 
 
-def about(services: Collection[Any]) -> Known:
+def about(services: Collection[Any]) -> Circumstances:
     """Return what is out of the ordinary about some services, given as rows with their tenants, in one query."""
     asked = {
         "services": [service.pk for service in services],
@@ -44,7 +44,7 @@ def about(services: Collection[Any]) -> Known:
     ((*found, starts, ends),) = execute(_query(), asked, about=len(services))
     models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
     has = frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
-    return Known(has, [InvoicingSpan(start=start, end=end) for start, end in zip(starts, ends, strict=True)])
+    return Circumstances(has, [InvoicingSpan(start=start, end=end) for start, end in zip(starts, ends, strict=True)])
 
 
 @cache

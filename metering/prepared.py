@@ -97,8 +97,8 @@ def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, a
 
 
 class _Preparing(Cursor[tuple[Any, ...]]):
-    """The cursor of a connection whose statements are all prepared. It is used again and again: to make one takes as
-    long as to ask."""
+    """The cursor of a connection whose statements are all prepared. It is used again and again: to make one takes
+    half as long as to ask."""
 
     def __init__(self, connection: Connection[Any]) -> None:
         super().__init__(connection)
