@@ -34,7 +34,7 @@ def of_service(
 
 
 def of_term(term: Period, today: date) -> str:
-    """Write a term, and its how manieth day it is: `1 November to 1 December 2026, day 17 of 30`."""
+    """Write a term, and which day of it today is: `1 November to 1 December 2026, day 17 of 30`."""
     said = dates.span(term.start, term.end)
     if today not in term:
         return said

@@ -21,7 +21,7 @@ from metering.providers.base import MetricType
 
 @language.said_once
 def _updated(at: datetime, _second: int, _zone: tzinfo) -> str:
-    """The same for most metrics of a service: one collection brought them."""
+    """Remembered while the second lasts: it is the same for most metrics of a service, which one collection brought."""
     return _("Updated %(age)s, %(moment)s") % {"age": naturaltime(at), "moment": dates.moment(at)}
 
 

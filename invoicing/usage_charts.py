@@ -51,8 +51,8 @@ def of_days(one: Statistics, days: Period) -> Chart:
     name = str(one.metric)
     title = _("%(metric)s each day") % {"metric": name}
     shown = _each_day(days.start, days.end - ONE_DAY)
-    mark = _included(one, values.values()) if not one.metric.adds_up else None
     most = max(values.values(), default=ZERO)
+    mark = _included(one, most) if not one.metric.adds_up else None
     write, smallest = _axis(one.unit, most, mark), _smallest(one.unit)
     table = partial(usage_tables.of_days, one, values, shown, lumps)
     sentence = _sentence(one, title, values.values())
@@ -137,7 +137,7 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
         before = line[-1].value
         drawn.append(line)
     most, so_far = one.unit.from_base(max(totals.values())), one.unit.from_base(totals[last])
-    mark = _included(one, [most], one.outlook.quantities.high if one.outlook else ZERO)
+    mark = _included(one, most, one.outlook.quantities.high if one.outlook else ZERO)
     ahead = one.outlook.quantities if one.outlook and not one.is_stale else None
     write = _axis(one.unit, most, mark, ahead.high if ahead else ZERO)
     return chart.draw_line(
@@ -176,7 +176,8 @@ def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     parts, gaps = _runs(shown, values)
     now, first, days = _place_of(one, term, last), term.start.toordinal(), term.days
     level = one.outlook.level if one.outlook and not one.is_stale else None
-    mark, most = _included(one, values.values(), level.high if level else ZERO), max(values.values())
+    most = max(values.values())
+    mark = _included(one, most, level.high if level else ZERO)
     write = _axis(one.unit, most, mark, level.high if level else ZERO)
     return chart.draw_line(
         title=title,
@@ -243,12 +244,12 @@ def _ticks(span: Period) -> list[tuple[float, str]]:
     return [(place / days, dates.short_day(span.start + timedelta(days=place))) for place in places]
 
 
-def _included(one: Statistics, values: Iterable[Decimal], high: Decimal = ZERO) -> tuple[Decimal, str] | None:
-    """The quantity included, if it is near enough to what was used."""
+def _included(one: Statistics, most: Decimal, high: Decimal = ZERO) -> tuple[Decimal, str] | None:
+    """The quantity included, if it is near enough to the most that was used or is expected."""
     included = one.included
     if not included or (one.in_force is not None and one.in_force.rates_each_period):
         return None
-    most = max([*values, high], default=ZERO)
+    most = max(most, high)
     if not most or included > most * FAR:
         return None
     is_round = included % ONE.scaleb(included.adjusted() // 3 * 3 - 2) == 0  # so that it is exact in short, too

@@ -15,7 +15,8 @@ def asked(monkeypatch):
     asked = []
     real = DatabaseWrapper.is_usable
     monkeypatch.setattr(DatabaseWrapper, "is_usable", lambda self: asked.append(1) or real(self))
-    return asked
+    yield asked
+    connection.close()
 
 
 def kept():
@@ -25,11 +26,10 @@ def kept():
     return connection.connection.info.backend_pid
 
 
-def end(process):
-    with psycopg.connect(
-        connection.connection.info.dsn, host=connection.connection.info.host, autocommit=True
-    ) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 5000)", [process])
+def by_another(statement):
+    info = connection.connection.info
+    with psycopg.connect(info.dsn, host=info.host, autocommit=True) as other:
+        other.execute(statement)
 
 
 def test_a_connection_that_lives_is_kept_without_a_round_trip(asked):
@@ -41,7 +41,7 @@ def test_a_connection_that_lives_is_kept_without_a_round_trip(asked):
 
 def test_one_that_the_server_ended_is_opened_anew(asked):
     process = kept()
-    end(process)
+    by_another(f"SELECT pg_terminate_backend({process}, 5000)")
     connection.close_if_health_check_failed()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -53,10 +53,7 @@ def test_what_the_server_says_meanwhile_is_no_reason_to_close(asked):
     process = kept()
     with connection.cursor() as cursor:
         cursor.execute("LISTEN said")
-    with psycopg.connect(
-        connection.connection.info.dsn, host=connection.connection.info.host, autocommit=True
-    ) as other:
-        other.execute("NOTIFY said")
+    by_another("NOTIFY said")
     connection.health_check_done = False
     connection.close_if_health_check_failed()
     assert connection.connection.info.backend_pid == process
