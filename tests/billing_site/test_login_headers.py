@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from csp.utils import build_policy
 from django.conf import settings
 from django.test import Client, override_settings
 
@@ -19,6 +20,10 @@ def _clients() -> list[Client]:
     staff.force_login(a_staff_user())
     portal.force_login(sara)
     return [Client(), portal, staff]
+
+
+def test_the_policy_that_is_written_once_is_that_of_the_settings(client):
+    assert client.get("/account/login/").headers["Content-Security-Policy"] == build_policy()
 
 
 def _has_the_headers(address: Address, response) -> None:

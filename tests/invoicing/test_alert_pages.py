@@ -55,6 +55,15 @@ def set_one(client, service, setting, **data):
     return client.post(reverse("portal_alert_new", args=[service.public_id]), said, follow=True)
 
 
+@pytest.mark.parametrize("role", Role)
+def test_the_page_of_a_service_offers_an_alert_to_who_may_set_one(client, role):
+    service, _setting, sara = a_priced_service(role)
+    collected(service.tenant.server, "2026-11-18 06:00", tenant_says("alice", traffic=8 * GB))
+    client.force_login(sara)
+    offered = "Set an alert" in see(client, "portal_service", service.public_id)
+    assert offered is (role in (Role.OWNER, Role.BILLING))
+
+
 def test_an_alert_is_set_listed_changed_and_taken_away(client):
     service, setting, sara = a_priced_service()
     client.force_login(sara)
