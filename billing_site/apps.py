@@ -11,6 +11,7 @@ class BillingSiteConfig(AppConfig):
         from billing_site import checks, roles, threads  # noqa: F401 (checks registers them)
 
         threads.keep_language()
+        threads.remember_texts()
 
         # Django makes the permissions with this signal, so that the roles that hold them are made with it, too.
         post_migrate.connect(roles.keep_in_step, sender=self, dispatch_uid="roles")

@@ -235,7 +235,7 @@ def _above_limits(sold: Iterable[Sold], products: dict[int, Product], today: dat
 
 def _lacks_from(setting: MetricSetting, currency: str, today: date) -> date | None:
     """Return the first day, of today and those to come, on which a version without the currency is in force."""
-    days = {version.effective_from for version in setting.versions.all() if version.effective_from > today}
+    days = {version.effective_from for version in setting.all_versions if version.effective_from > today}
     for day in sorted({today, *days}):
         version = setting.version_on(day)
         if version is not None and currency not in version.currencies:

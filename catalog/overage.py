@@ -71,4 +71,4 @@ def is_charged_twice(product: Product, terms: OverageTerms | None) -> bool:
     if terms is None or terms.bandwidth_limit is None:
         return False
     settings = MetricSetting.objects.filter(product=product, metric__system_name=BANDWIDTH).with_pricing()
-    return any(setting.is_enabled and setting.versions.all() for setting in settings)
+    return any(setting.is_enabled and setting.all_versions for setting in settings)

@@ -195,7 +195,7 @@ def earliest_end(override: Override, today: date) -> date:
 
 def versions_between(setting: MetricSetting, start: date, end: date | None) -> list[PricingVersion]:
     """Return the versions in force on the days `[start, end)`, the planned ones too. Needs `with_pricing`."""
-    days = {version.effective_from for version in setting.versions.all()}
+    days = {version.effective_from for version in setting.all_versions}
     later = sorted(day for day in days if day > start and (end is None or day < end))
     found = [setting.version_on(day) for day in (start, *later)]
     return list(dict.fromkeys(version for version in found if version is not None))

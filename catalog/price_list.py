@@ -291,7 +291,7 @@ def _planned(
     setting: MetricSetting, overrides: Sequence[Override], before: InForce | None, currency: str, today: date
 ) -> Iterable[Planned]:
     """Yield what comes into force after today and charges in another way than what it follows."""
-    days = {version.effective_from for version in setting.versions.all()}
+    days = {version.effective_from for version in setting.all_versions}
     days |= {day for override in overrides for day in (override.start, override.end) if day}
     for day in sorted(day for day in days if day > today):
         after = choose(setting, overrides, began=day)

@@ -107,7 +107,7 @@ def subject_of(product: Product, metric: Metric, user: User) -> Subject:
     if setting is None:
         new = metric_billing.new_setting(product, metric)
         return Subject(new, [], _columns(product, set()), today, may_backdate, cycles)
-    versions = list(setting.versions.all())
+    versions = list(setting.all_versions)
     last = next((version for version in reversed(versions) if not version.is_withdrawn), None)
     columns = _columns(product, set(last.currencies if last else ()))
     return Subject(setting, versions, columns, today, may_backdate, cycles)

@@ -78,7 +78,7 @@ def _versions(one: Product, today: date) -> list[VersionRow]:
     rows = []
     for setting in settings:
         now = setting.version_on(today)
-        for version in setting.versions.all():
+        for version in setting.all_versions:
             version.setting = setting
             is_to_come = version.effective_from > today and not version.is_withdrawn
             rows.append(VersionRow(version, version == now, is_to_come))

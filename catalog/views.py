@@ -100,7 +100,7 @@ def metric_rows(product: Product, metrics: Sequence[Metric], today: date) -> lis
 
 
 def _metric_row(setting: MetricSetting, today: date) -> MetricRow:
-    later = following(setting.versions.all(), today)
+    later = following(setting.all_versions, today)
     version = setting.version_on(today) or later
     if version is None:
         return MetricRow(setting.metric, setting.metric.unit, setting.is_enabled, "", "")

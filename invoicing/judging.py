@@ -41,14 +41,14 @@ class Rules:
 
     def was_on(self, setting: MetricSetting, start: date, end: date) -> bool:
         if setting.id not in self.on:
-            self.on[setting.id] = usage_invoicing.when_on(setting.enabled_spans.all(), self.spans)
+            self.on[setting.id] = usage_invoicing.when_on(setting.spans, self.spans)
         return usage_invoicing.was_on(self.on[setting.id], start, end)
 
     def in_force(self, setting: MetricSetting, agreed: list[Override], began: date, invoiced: date) -> InForce | None:
         if agreed:
             return choose(setting, agreed, began=began, invoiced=invoiced)
         if setting.id not in self.changes:
-            self.changes[setting.id] = sorted(version.effective_from for version in setting.versions.all())
+            self.changes[setting.id] = sorted(version.effective_from for version in setting.all_versions)
         # From one day on which prices change to the next they stay the same.
         key = setting.id, bisect_right(self.changes[setting.id], began), invoiced
         if key not in self.prices:

@@ -38,7 +38,7 @@ class Known:
         metered = [service for service in services if service.tenant_id]
         running = [service for service in metered if service.is_billable]
         has, self.spans = unusual.about(metered)
-        priced = {product: [each for each in group if each.versions.all()] for product, group in self.settings.items()}
+        priced = {product: [each for each in group if each.all_versions] for product, group in self.settings.items()}
         cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
         self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
         self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}

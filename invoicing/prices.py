@@ -23,7 +23,7 @@ class Catalog:
         chosen = Q() if products is None else Q(product__in=list(products))
         found: dict[int, list[MetricSetting]] = defaultdict(list)
         for setting in MetricSetting.objects.filter(chosen).with_pricing().order_by("metric__display_name"):
-            if setting.versions.all():
+            if setting.all_versions:
                 found[setting.product_id].append(setting)
         prices = {(row.product_id, row.cycle, row.currency): row for row in ProductPrice.objects.filter(chosen)}
         return cls(found, list(InvoicingSpan.objects.all()), prices)

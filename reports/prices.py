@@ -69,7 +69,7 @@ class Price:
 
 def unit_of(setting: MetricSetting) -> Unit:
     """The unit in which a metric is sold: that of its newest version."""
-    kept = [version for version in setting.versions.all() if not version.is_withdrawn]
+    kept = [version for version in setting.all_versions if not version.is_withdrawn]
     return max(kept, key=lambda version: version.number).unit if kept else setting.metric.unit
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -59,13 +59,29 @@ class MetricSetting(models.Model):
         return f"{self.metric} of {self.product}"
 
     @property
+    def spans(self) -> models.QuerySet[EnabledSpan]:
+        """When it was switched on."""
+        return _all_of(self, "enabled_spans")
+
+    @property
+    def all_versions(self) -> models.QuerySet[PricingVersion]:
+        """What its prices were, are and will be."""
+        return _all_of(self, "versions")
+
+    @property
     def is_enabled(self) -> bool:
-        return any(span.end is None for span in self.enabled_spans.all())
+        return any(span.end is None for span in self.spans)
 
     def version_on(self, day: date) -> PricingVersion | None:
         """Return the version in force on a day: the newest of those that apply from then or before."""
-        in_force = [each for each in self.versions.all() if each.effective_from <= day and not each.is_withdrawn]
+        in_force = [each for each in self.all_versions if each.effective_from <= day and not each.is_withdrawn]
         return max(in_force, key=lambda version: (version.effective_from, version.number), default=None)
+
+
+def _all_of(setting: MetricSetting, name: str) -> models.QuerySet[Any]:
+    """Return what `setting.name.all()` does. Where it was prefetched, that takes longer to make a manager of it."""
+    known: models.QuerySet[Any] | None = getattr(setting, "_prefetched_objects_cache", {}).get(name)
+    return getattr(setting, name).all() if known is None else known
 
 
 class EnabledSpan(Span):

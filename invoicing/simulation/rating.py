@@ -152,7 +152,7 @@ class _Simulation:
     @cached_property
     def is_last_enough(self) -> bool:
         """Whether no version and not the draft asks for more than the last level of a term."""
-        versions = self.setting.versions.all() if self.setting.pk else []
+        versions = self.setting.all_versions if self.setting.pk else []
         asked = {self.after.sheet.aggregation, *(Aggregation(version.aggregation) for version in versions)}
         return not self.metric.adds_up and asked == {Aggregation.LATEST}
 
