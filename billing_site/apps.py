@@ -10,7 +10,7 @@ class BillingSiteConfig(AppConfig):
     def ready(self) -> None:
         from billing_site import checks, roles, threads  # noqa: F401 (checks registers them)
 
-        threads.keep_language()
+        threads.keep_apart()
         threads.remember_texts()
 
         # Django makes the permissions with this signal, so that the roles that hold them are made with it, too.

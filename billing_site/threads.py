@@ -1,24 +1,30 @@
-"""The language of a thread, and what is said in it, where asking takes little.
+"""What belongs to a thread, and what is said in its language, where asking takes little.
 
-Django keeps the language where async code would carry it along (`asgiref.local.Local`): asking takes four calls in
-Python, and the page of a service asks 250 times, which was a tenth of what it took. This site is served by threads
-alone. It looks each text up in six calls; here what was looked up once is remembered in each language.
+Django keeps the language, the time zone and where addresses begin so that async code would carry them along
+(`asgiref.local.Local`): asking takes four calls in Python, and the page of a service asks 250 times, which was a tenth
+of what it took. This site is served by threads alone. Django looks each text up in six calls; here what was looked up
+once is remembered in each language.
 """
 
 import threading
 from collections import defaultdict
 from typing import Any
 
-from django.utils import translation
+from django.urls import base
+from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
 #: So many texts of a language are remembered: those of the code, and what staff gave names like them.
 MOST = 10_000
 
 
-def keep_language() -> None:
-    """Let each thread keep its language by itself."""
+def keep_apart() -> None:
+    """Let each thread keep its language, its time zone and where addresses begin by itself."""
+    begins = base.get_script_prefix()
     trans_real._active = threading.local()  # type: ignore[attr-defined]
+    timezone._active = threading.local()  # type: ignore[attr-defined]
+    base._urlconfs, base._prefixes = threading.local(), threading.local()  # type: ignore[attr-defined]
+    base.set_script_prefix(begins)
 
 
 def remember_texts() -> None:

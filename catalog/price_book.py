@@ -7,7 +7,7 @@ that are known, instead of five that read them: PostgreSQL says of each row whic
 from collections.abc import Collection, Mapping
 
 from catalog.models import MetricSetting
-from metering.prepared import execute
+from metering.prepared import Question, execute
 
 #: So many products are kept; beyond it, all are read anew.
 MOST = 500
@@ -40,7 +40,7 @@ def settings_of(products: Collection[int]) -> Mapping[int, list[MetricSetting]]:
     """
     if not products:
         return {}
-    written: dict[int, str] = dict(execute(_WRITTEN, [list(products)], about=len(products)))
+    written: dict[int, str] = dict(execute(*asked_of(products)))
     known = {pk: _known[pk] for pk in written if pk in _known}
     changed = [pk for pk, mark in written.items() if pk not in known or known[pk][0] != mark]
     if changed:
@@ -53,3 +53,8 @@ def settings_of(products: Collection[int]) -> Mapping[int, list[MetricSetting]]:
         for pk, settings in read.items():
             _known[pk] = known[pk] = written[pk], settings
     return {pk: settings for pk, (_, settings) in known.items()}
+
+
+def asked_of(products: Collection[int]) -> Question:
+    """Return what is asked to know whether something changed."""
+    return Question(_WRITTEN, [list(products)], len(products))

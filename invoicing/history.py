@@ -18,7 +18,7 @@ from django.db.models.functions import TruncMonth
 
 from metering.decimals import EXACT
 from metering.models import Metric, Usage
-from metering.prepared import execute
+from metering.prepared import Question, execute
 from metering.providers.base import MetricType
 
 ONE_DAY = timedelta(days=1)
@@ -91,7 +91,12 @@ WHERE l.tenant_id = ANY(%s)
 
 def newest(tenants: Collection[int]) -> dict[Key, Newest]:
     """Return the newest values of some tenants, in one query."""
-    return {row[:2]: Newest(*row) for row in execute(_NEWEST, [list(tenants)], about=len(tenants))}
+    return {row[:2]: Newest(*row) for row in execute(*asked_newest(tenants))}
+
+
+def asked_newest(tenants: Collection[int]) -> Question:
+    """Return what is asked to know them."""
+    return Question(_NEWEST, [list(tenants)], len(tenants))
 
 
 #: The days of what is measured by the day, which have no month; and of totals of a month the last reading of each day,

@@ -14,6 +14,7 @@ from invoicing.forecast import FEW, LOOK_BACK
 from invoicing.history import Days, Key, Newest
 from metering.models import Metric
 from metering.periods import local_day
+from metering.prepared import together
 from metering.providers.base import MetricType
 
 ONE_DAY = timedelta(days=1)
@@ -32,17 +33,21 @@ class Known:
     ) -> None:
         self.at = at
         self.with_days = with_days
-        self.settings = price_book.settings_of({service.product_id for service in services})
+        products = {service.product_id for service in services}
+        metered = [service for service in services if service.tenant_id]
+        tenants = [service.tenant_id for service in metered if service.tenant_id]
+        asked = price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)
+        with together(*asked):
+            self.settings = price_book.settings_of(products)
+            has, self.spans = unusual.about(metered)
+            self.latest = history.newest(tenants)
         #: The settings that are switched on, by their ids.
         self.enabled = {each.pk for group in self.settings.values() for each in group if each.is_enabled}
-        metered = [service for service in services if service.tenant_id]
         running = [service for service in metered if service.is_billable]
-        has, self.spans = unusual.about(metered)
         priced = {product: [each for each in group if each.all_versions] for product, group in self.settings.items()}
         cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
         self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
         self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
-        self.latest = history.newest([service.tenant_id for service in metered if service.tenant_id])
         self.terms = {service.pk: service.current_term for service in services}
         self.days: dict[Key, Days] = {}
         self.levels: dict[Key, tuple[Decimal, Decimal]] = {}

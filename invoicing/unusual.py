@@ -19,7 +19,7 @@ from invoicing.models import (
     OverageCharge,
     Parked,
 )
-from metering.prepared import execute
+from metering.prepared import Question, execute
 
 #: Tables that have a row about few services only, and how such a row is found.
 _BY_SERVICE: tuple[type[Model], ...] = (BackBilling, Decision, Deferral, Difference, Override, Parked)
@@ -37,14 +37,19 @@ class Circumstances(NamedTuple):
 
 def about(services: Collection[Any]) -> Circumstances:
     """Return what is out of the ordinary about some services, given as rows with their tenants, in one query."""
+    ((*found, starts, ends),) = execute(*asked_about(services))
+    models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
+    has = frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
+    return Circumstances(has, [InvoicingSpan(start=start, end=end) for start, end in zip(starts, ends, strict=True)])
+
+
+def asked_about(services: Collection[Any]) -> Question:
+    """Return what is asked to know it."""
     asked = {
         "services": [service.pk for service in services],
         "tenants": [service.tenant_id for service in services if service.tenant_id],
     }
-    ((*found, starts, ends),) = execute(_query(), asked, about=len(services))
-    models: tuple[type[Model], ...] = (*_BY_SERVICE, BilledPeriod, OverageCharge)
-    has = frozenset(model for model, is_there in zip(models, found, strict=True) if is_there)
-    return Circumstances(has, [InvoicingSpan(start=start, end=end) for start, end in zip(starts, ends, strict=True)])
+    return Question(_query(), asked, len(services))
 
 
 @cache

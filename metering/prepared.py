@@ -7,10 +7,11 @@ thinks of every array as ten values.
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import DEFAULT_DB_ALIAS, connection, connections
@@ -43,14 +44,18 @@ class Prepared(Generic[Row]):
 
     def all(self, *values: Any) -> list[Row]:
         """Return what the queryset finds for these values, in one query."""
-        one = self._written
-        return one.instances(
-            execute(one.statement, [values[each.number] if isinstance(each, _Place) else each for each in one.given])
-        )
+        return self._written.instances(execute(*self.asked(*values)))
 
     def first(self, *values: Any) -> Row | None:
         """Return the first row that the queryset finds for these values."""
         return next(iter(self.all(*values)), None)
+
+    def asked(self, *values: Any) -> "Question":
+        """Return what is asked for these values."""
+        one = self._written
+        return Question(
+            one.statement, [values[each.number] if isinstance(each, _Place) else each for each in one.given]
+        )
 
     @cached_property
     def _written(self) -> "_Written":
@@ -104,7 +109,15 @@ def any_of(place: Value, field: Field[Any, Any] | None = None) -> Any:
     return Func(listed, template="(SELECT unnest(%(expressions)s))", output_field=of)
 
 
-def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, about: int = 1) -> list[tuple[Any, ...]]:
+class Question(NamedTuple):
+    """What `execute` is asked: a statement, what is given to it, and about how many things it is."""
+
+    statement: str
+    values: Sequence[Any] | Mapping[str, Any] = ()
+    about: int = 1
+
+
+def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), about: int = 1) -> list[tuple[Any, ...]]:
     """Return the rows of a statement; if it asks `about` few things, by the plan that this connection has of it."""
     one = _database()
     if about > FEW or one.queries_logged:  # a log has them whole, with their values
@@ -112,15 +125,47 @@ def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), *, a
             cursor.execute(statement, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
+    cursor = _ready(one)
+    if cursor.waiting and (known := cursor.answer_to(statement, values)) is not None:
+        return known
+    try:
+        return cursor.ask(statement, values)
+    except PsycopgError:
+        with one.wrap_database_errors:
+            raise
+
+
+@contextmanager
+def together(*questions: Question) -> Iterator[None]:
+    """Ask several things in one round trip: while this lasts, `execute` has the answer of each, once.
+
+    Each round trip has the server and this process wait for each other, for as long as a small answer takes. What is
+    about many things is asked when it is asked for.
+    """
+    one = _database()
+    few = [each for each in questions if each.about <= FEW]
+    if one.queries_logged or not few:
+        yield
+        return
+    cursor = _ready(one)
+    try:
+        cursor.ask_ahead(few)
+    except PsycopgError:
+        with one.wrap_database_errors:
+            raise
+    try:
+        yield
+    finally:
+        cursor.waiting.clear()
+
+
+def _ready(one: Any) -> "_Preparing":
+    """Make sure of the connection as Django's cursors do, and return what asks by it."""
     one.close_if_health_check_failed()
     if one.connection is None:
         one.ensure_connection()
     one.validate_no_broken_transaction()
-    try:
-        return _preparing(one.connection).ask(statement, values)
-    except PsycopgError:
-        with one.wrap_database_errors:
-            raise
+    return _preparing(one.connection)
 
 
 class _Preparing(Cursor[tuple[Any, ...]]):
@@ -137,19 +182,52 @@ class _Preparing(Cursor[tuple[Any, ...]]):
         self._translated = Transformer(self)
         #: What each is called here, by its text and the types of what is given to it.
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        #: What was asked ahead, and answered.
+        self.waiting: list[tuple[str, Sequence[Any] | Mapping[str, Any], list[tuple[Any, ...]]]] = []
 
     def ask(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         self._begin()
+        return self._read(self.connection.pgconn.exec_prepared(*self._bound(statement, values)))
+
+    def ask_ahead(self, questions: Iterable[Question]) -> None:
+        """Ask all of these, and keep the answers. Raises what the server said of the first that failed."""
+        self._begin()
+        server = self.connection.pgconn
+        bound = [self._bound(statement, values) for statement, values, _ in questions]
+        server.enter_pipeline_mode()
+        for each in bound:
+            server.send_query_prepared(*each)
+        server.pipeline_sync()
+        answers = []
+        while (answer := server.get_result()) is None or answer.status != ExecStatus.PIPELINE_SYNC:
+            if answer is not None:
+                answers.append(answer)
+        server.exit_pipeline_mode()
+        self.waiting = [
+            (statement, values, self._read(answer))
+            for (statement, values, _), answer in zip(questions, answers, strict=True)
+        ]
+
+    def answer_to(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
+        for place, (asked, given, _) in enumerate(self.waiting):
+            if asked == statement and given == values:
+                return self.waiting.pop(place)[2]
+        return None
+
+    def _bound(
+        self, statement: str, values: Sequence[Any] | Mapping[str, Any]
+    ) -> tuple[bytes, Sequence[bytes], Sequence[int] | None]:
+        """Return the name of a statement, and what is given to it as the server reads it."""
         text, names = _numbered(statement)
         given = [values[name] for name in names] if isinstance(values, Mapping) else values
         said = self._translated.dump_sequence([_written(value) for value in given], [PyFormat.AUTO] * len(given))
-        types, server = self._translated.types or (), self.connection.pgconn
+        types = self._translated.types or ()
         name = self._names.get((statement, types))
         if name is None:
             name = f"kept_{len(self._names)}".encode()
-            self._read(server.prepare(name, text, types))
+            self._read(self.connection.pgconn.prepare(name, text, types))
             self._names[statement, types] = name
-        return self._read(server.exec_prepared(name, cast("Sequence[bytes]", said), self._translated.formats))
+        return name, cast("Sequence[bytes]", said), self._translated.formats
 
     def _begin(self) -> None:
         is_idle = self.connection.pgconn.transaction_status == TransactionStatus.IDLE
