@@ -5,14 +5,14 @@ from threading import Thread
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import ProgrammingError, connection
+from django.db import DataError, ProgrammingError, connection, transaction
 from django.db.models import DateField, ExpressionWrapper
 from django.db.models.functions import Length
 
 from catalog.models import ClientUser, Service, User
 from metering import partitions
 from metering.models import Usage
-from metering.prepared import FEW, Prepared, any_of, execute
+from metering.prepared import FEW, Prepared, Question, any_of, execute, together
 from tests.builders import a_client, a_metric, a_product, a_server, a_service, a_tenant
 
 pytestmark = pytest.mark.django_db
@@ -169,3 +169,69 @@ def test_a_log_of_queries_has_them_with_their_values(django_assert_num_queries):
         execute("SELECT %s::text", ["first"])
         execute("SELECT %s::text", ["second"])
     assert [query["sql"] for query in counted.captured_queries] == ["SELECT 'first'::text", "SELECT 'second'::text"]
+
+
+def asking(number, about=1):
+    return Question("SELECT %s::int + 1 AS ahead, clock_timestamp()", [number], about)
+
+
+def now():
+    return execute("SELECT clock_timestamp()")[0][0]
+
+
+def test_what_is_asked_together_is_answered_before_it_is_asked_for():
+    with together(asking(1), asking(2)):
+        before = now()
+        ((second, second_at),), ((first, first_at),) = execute(*asking(2)), execute(*asking(1))
+    assert (first, second) == (2, 3)
+    assert first_at < second_at < before
+
+
+def test_an_answer_is_given_once_and_not_after_it():
+    with together(asking(1), asking(2)):
+        asked = now()
+        assert execute(*asking(1))[0][1] < asked < execute(*asking(1))[0][1]
+    assert execute(*asking(2))[0][1] > asked
+
+
+def test_what_is_asked_otherwise_meanwhile_is_asked_then():
+    with together(asking(1)):
+        assert execute(*asking(7))[0][0] == 8
+        assert User.objects.count() == 0
+        assert execute(*asking(1))[0][0] == 2
+
+
+def test_what_is_about_many_is_not_asked_ahead():
+    with together(asking(1), asking(2, about=FEW + 1)):
+        asked = now()
+        assert execute(*asking(1))[0][1] < asked < execute(*asking(2, about=FEW + 1))[0][1]
+
+
+def test_questions_of_a_log_are_asked_one_by_one(django_assert_num_queries):
+    with django_assert_num_queries(2), together(asking(1), asking(2)):
+        assert [execute(*asking(number))[0][0] for number in (1, 2)] == [2, 3]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_of_several_that_fails_says_so_and_the_next_ones_work(place):
+    asked = [asking(1), asking(2)]
+    asked.insert(place, Question("SELECT 1 / %s::int", [0]))
+    with pytest.raises(DataError, match="division by zero"), together(*asked):
+        raise AssertionError("it goes on")
+    with together(*asked[1 - place :][:1]):
+        pass
+    assert execute(*asking(3))[0][0] == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_begins_with_it_is_one():
+    execute("SELECT 1")
+    with transaction.atomic():
+        execute("SELECT set_config('tallyport.test', %s, true)", ["inside"])
+        assert execute("SELECT current_setting('tallyport.test')") == [("inside",)]
+    assert execute("SELECT current_setting('tallyport.test')") == [("",)]
+
+
+def test_a_percent_sign_is_one():
+    assert execute("SELECT 7 %% %s::int, 'a%%'", [4]) == [(3, "a%")]
