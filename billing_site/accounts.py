@@ -29,12 +29,13 @@ from django.utils.translation import gettext_lazy
 from qrcode.main import QRCode
 
 from billing_site.account_mail import NEWS
+from catalog.access import with_roles
 from catalog.models import User
 from metering import vault
 from metering.prepared import Prepared
 from metering.worker import hand_over
 
-_USER = Prepared(lambda pk: User.objects.filter(pk=pk))
+_USER = Prepared(lambda pk: with_roles(User.objects.filter(pk=pk)))
 
 
 class ByPassword(AuthenticationBackend):  # type: ignore[misc]

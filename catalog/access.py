@@ -11,7 +11,9 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib.auth.views import redirect_to_login
+from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
@@ -20,8 +22,8 @@ from django.utils.translation import gettext as _
 from catalog import permissions
 from catalog.clients import Client, ClientUser, Role
 from catalog.permissions import Deed
+from catalog.users import User
 from metering.access import SAFE
-from metering.prepared import Prepared
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -30,8 +32,6 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 VIEWING_LASTS = timedelta(minutes=30)
 #: Where the session says as which client, and until when.
 VIEWING = "viewing"
-#: In order of the clients' names.
-_MEMBERSHIPS = Prepared(lambda user: ClientUser.objects.filter(user=user).order_by("client__name", "client_id"))
 #: What somebody who views as a client may post all the same, by the names of the addresses.
 WAYS_OUT = frozenset({"stop_viewing", "account_logout"})
 
@@ -74,7 +74,21 @@ def _look_up(request: HttpRequest) -> Access:
         return Access({})
     if viewing := viewing_of(request):
         return Access({viewing.client.pk: Role.OWNER}, viewing)
-    return Access({row.client_id: row.role for row in _MEMBERSHIPS.all(request.user.pk)})
+    return Access(_roles_of(request.user))
+
+
+def with_roles(users: QuerySet[User]) -> QuerySet[User]:
+    """Return users with the clients that they belong to and their roles there, in order of the clients' names."""
+    own = ClientUser.objects.filter(user=OuterRef("pk")).order_by("client__name", "client_id")
+    return users.annotate(
+        client_ids=ArraySubquery(own.values("client_id")), client_roles=ArraySubquery(own.values("role"))
+    )
+
+
+def _roles_of(user: Any) -> dict[int, str]:
+    """The roles of a user, by client. Whose session it is was looked up with them; who signs in just now was not."""
+    known: Any = user if hasattr(user, "client_ids") else with_roles(User.objects.filter(pk=user.pk)).get()
+    return dict(zip(known.client_ids, known.client_roles, strict=True))
 
 
 def clients_of(request: HttpRequest, deed: str = Deed.SEE) -> list[int]:

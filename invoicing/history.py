@@ -130,14 +130,8 @@ def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) ->
     query."""
     if not since:
         return {}
-    asked: dict[str, Any] = {"tenants": list(since), "since": min(since.values()), "until": until}
-    # A day is up to 14 hours over before it is in UTC, and the first of a month is read with it.
-    asked["read_since"] = datetime.combine(asked["since"].replace(day=1), time.min, UTC) - ONE_DAY
-    asked["daily"], asked["monthly"] = [], []
-    for metric in metrics:
-        asked["monthly" if metric.type == MetricType.MONTH else "daily"].append(metric.pk)
     found: dict[Key, tuple[list[Point], set[date]]] = {}
-    for tenant_id, metric_id, month, days, values in execute(_DAYS, asked, about=len(since)):
+    for tenant_id, metric_id, month, days, values in execute(*asked_by_day(since, metrics, until)):
         points, lumps = found.setdefault((tenant_id, metric_id), ([], set()))
         measured = list(zip(days, values, strict=True))
         if month is not None:
@@ -149,6 +143,17 @@ def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) ->
             measured = [point for point in measured if first <= point[0] < until]
         points += measured
     return {key: Days(points, frozenset(lumps)) for key, (points, lumps) in found.items()}
+
+
+def asked_by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) -> Question:
+    """Return what is asked to know them."""
+    asked: dict[str, Any] = {"tenants": list(since), "since": min(since.values()), "until": until}
+    # A day is up to 14 hours over before it is in UTC, and the first of a month is read with it.
+    asked["read_since"] = datetime.combine(asked["since"].replace(day=1), time.min, UTC) - ONE_DAY
+    asked["daily"], asked["monthly"] = [], []
+    for metric in metrics:
+        asked["monthly" if metric.type == MetricType.MONTH else "daily"].append(metric.pk)
+    return Question(_DAYS, asked, len(since))
 
 
 _LEVELS = """

@@ -1,6 +1,6 @@
 """What the database knows of the usage of some services at an instant, read in a constant number of queries."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ from metering.periods import local_day
 from metering.prepared import together
 from metering.providers.base import MetricType
 
-ONE_DAY = timedelta(days=1)
+ONE_DAY, BACK = timedelta(days=1), timedelta(days=LOOK_BACK)
 
 
 class Known:
@@ -36,8 +36,7 @@ class Known:
         products = {service.product_id for service in services}
         metered = [service for service in services if service.tenant_id]
         tenants = [service.tenant_id for service in metered if service.tenant_id]
-        asked = price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)
-        with together(*asked):
+        with together(price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)):
             self.settings = price_book.settings_of(products)
             has, self.spans = unusual.about(metered)
             self.latest = history.newest(tenants)
@@ -46,40 +45,47 @@ class Known:
         running = [service for service in metered if service.is_billable]
         priced = {product: [each for each in group if each.all_versions] for product, group in self.settings.items()}
         cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
-        self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
         self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
         self.terms = {service.pk: service.current_term for service in services}
-        self.days: dict[Key, Days] = {}
-        self.levels: dict[Key, tuple[Decimal, Decimal]] = {}
-        self._read_days(metered if with_days else running, declared)
-
-    def _read_days(self, services: Sequence[Service], declared: Sequence[Metric]) -> None:
-        """Read what a forecast needs beyond the lines: the days of monthly totals, those of the last term where the
-        current one is young, and between which values levels lay."""
         enabled = {each.metric for group in self.settings.values() for each in group if each.pk in self.enabled}
         metrics = enabled.union(declared)
-        if not services or not metrics:
-            return
-        today = self.at.date()
-        until, back = today + timedelta(days=2), timedelta(days=LOOK_BACK)
-        starts = {service.pk: self.terms[service.pk].start for service in services}
-        recently = _since(services, dict.fromkeys(starts, today - back))
+        since = self._since_the_last_term(metered) if with_days and metrics else {}
+        asked = [unbilled.asked_usage(cuts, priced)] if cuts else []
+        asked += [history.asked_by_day(since, metrics, self._until)] if since else []
+        with together(*asked):
+            self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
+            self.days = history.by_day(since, metrics, self._until)
+        self.levels: dict[Key, tuple[Decimal, Decimal]] = {}
+        if metrics:
+            self._look_back(metered if with_days else running, metrics)
+
+    @property
+    def _until(self) -> date:
+        return self.at.date() + timedelta(days=2)
+
+    def _since_the_last_term(self, services: Sequence[Service]) -> dict[int, date]:
+        """From when on the days of the last term and of the last month count, and those before that they go on from."""
+        recent = self.at.date() - BACK
+        return _since(services, {pk: min(term.start, recent) - BACK for pk, term in self.terms.items()})
+
+    def _look_back(self, services: Sequence[Service], metrics: Collection[Metric]) -> None:
+        """Find between which values levels lay; and where the days were not read, those that a forecast needs beyond
+        the lines: of monthly totals, and of the last term where the current one is young."""
+        today, starts = self.at.date(), {pk: term.start for pk, term in self.terms.items()}
+        recently = _since(services, dict.fromkeys(starts, today - BACK))
         levels = [metric.pk for metric in metrics if not metric.adds_up]
         if self.with_days:
-            since = _since(services, {pk: min(start, today - back) - back for pk, start in starts.items()})
-            self.days = history.by_day(since, metrics, until)
             self.levels = history.levels_among(self.days, recently, levels)
             return
         self.levels = history.levels(recently, levels)
         months = [metric for metric in metrics if metric.type == MetricType.MONTH]
         if months:
-            self.days = history.by_day(
-                _since(services, {pk: start - back for pk, start in starts.items()}), months, until
-            )
-        young = {pk: start - back for pk, start in starts.items() if (today - start).days <= FEW}
+            before = _since(services, {pk: start - BACK for pk, start in starts.items()})
+            self.days = history.by_day(before, months, self._until)
+        young = {pk: start - BACK for pk, start in starts.items() if (today - start).days <= FEW}
         daily = [metric for metric in metrics if metric.type in (MetricType.DAY, MetricType.COUNTER)]
         if young and daily:
-            self.days |= history.by_day(_since(services, young), daily, until)
+            self.days |= history.by_day(_since(services, young), daily, self._until)
 
     def lines_of(self, service: Service) -> Sequence[Billable]:
         """What an invoice of today would bill of its usage."""
@@ -94,7 +100,7 @@ class Known:
             return found
         zone, term = zone_of(service), self.terms[service.pk]
         last = local_day(latest.collected_at, zone)
-        read, since = local_day(latest.read_at, zone), max(service.begins, term.start - timedelta(days=LOOK_BACK))
+        read, since = local_day(latest.read_at, zone), max(service.begins, term.start - BACK)
         return found.still(max(since, read + ONE_DAY), last)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection as Several
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib.postgres.aggregates import ArrayAgg
@@ -23,9 +24,9 @@ from invoicing.cuts import Cut
 from invoicing.judging import Judge, Rules
 from invoicing.models import BackBilling, BilledPeriod, Deferral, InvoicingSpan
 from metering.decimals import EXACT, exact_sum
-from metering.models import Latest, Usage
+from metering.models import Latest, Metric, Usage
 from metering.periods import Period
-from metering.prepared import FEW, execute
+from metering.prepared import FEW, Question, execute
 from metering.providers.base import MetricType
 
 #: So many rows of usage are read at once, where many services are asked about.
@@ -92,19 +93,8 @@ def _usage(
     grouped: dict[tuple[int, int], list[Item]] = defaultdict(list)
     if not cuts:
         return grouped
-    metrics = {
-        setting.metric_id: setting.metric for cut in cuts for setting in settings.get(cut.service.product_id, ())
-    }
+    metrics = _metrics(cuts, settings)
     begins = {cut.tenant_id: cut.begins for cut in cuts}
-    terms = [cut.term.start for cut in cuts if cut.term] + [start for starts in waited.values() for start in starts]
-    asked = {
-        "tenants": list(begins),
-        "until": max(cut.until for cut in cuts),
-        "totals": [pk for pk, metric in metrics.items() if metric.adds_up],
-        "since": min(begins.values()).replace(day=1),
-        "levels": [pk for pk, metric in metrics.items() if not metric.adds_up],
-        "levels_since": min(terms, default=date.max),
-    }
 
     # A month that began before the service counts whole; a day before it does not.
     first_months = {tenant_id: first.replace(day=1) for tenant_id, first in begins.items()}
@@ -112,10 +102,33 @@ def _usage(
     for tenant_id, metric_id, item in rests:
         if metric_id in since and item.start >= since[metric_id][tenant_id]:
             grouped[tenant_id, metric_id].append(item)
-    for tenant_id, metric_id, start, end, value in _rows(_USAGE, asked, about=len(cuts)):
+    for tenant_id, metric_id, start, end, value in _rows(asked_usage(cuts, settings, waited)):
         if start >= since[metric_id][tenant_id] and (not taken or (tenant_id, metric_id, start) not in taken):
             grouped[tenant_id, metric_id].append(Item(start, end, start, value))
     return grouped
+
+
+def asked_usage(
+    cuts: list[Cut],
+    settings: Mapping[int, list[MetricSetting]],
+    waited: Mapping[tuple[int, int], dict[date, date]] = MappingProxyType({}),
+) -> Question:
+    """Return what is asked to know the usage of some cuts, if so many periods `waited`."""
+    metrics = _metrics(cuts, settings)
+    terms = [cut.term.start for cut in cuts if cut.term] + [start for starts in waited.values() for start in starts]
+    asked = {
+        "tenants": list({cut.tenant_id: None for cut in cuts}),
+        "until": max(cut.until for cut in cuts),
+        "totals": [pk for pk, metric in metrics.items() if metric.adds_up],
+        "since": min(cut.begins for cut in cuts).replace(day=1),
+        "levels": [pk for pk, metric in metrics.items() if not metric.adds_up],
+        "levels_since": min(terms, default=date.max),
+    }
+    return Question(_USAGE, asked, len(cuts))
+
+
+def _metrics(cuts: list[Cut], settings: Mapping[int, list[MetricSetting]]) -> dict[int, Metric]:
+    return {setting.metric_id: setting.metric for cut in cuts for setting in settings.get(cut.service.product_id, ())}
 
 
 #: The totals that are on no invoice, and the levels: one of those is billed by its term, not by its day.
@@ -133,13 +146,13 @@ ORDER BY start
 """
 
 
-def _rows(statement: str, asked: dict[str, Any], *, about: int) -> Iterator[tuple[Any, ...]]:
+def _rows(asked: Question) -> Iterator[tuple[Any, ...]]:
     """A cursor of the server keeps the rows of a run out of memory; for few services it costs more than the rows."""
-    if about <= FEW:
-        yield from execute(statement, asked)
+    if asked.about <= FEW:
+        yield from execute(*asked)
         return
     with connection.chunked_cursor() as cursor:
-        cursor.execute(statement, asked)
+        cursor.execute(asked.statement, asked.values)
         while rows := cursor.fetchmany(CHUNK):
             yield from rows
 
