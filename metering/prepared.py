@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import BigIntegerField, Field, Func, Model, QuerySet, Value
 from django.db.models.functions import Cast
 from django.db.models.query import get_related_populators
-from psycopg import Connection, Cursor
+from psycopg import Connection, Cursor, OperationalError
 from psycopg import Error as PsycopgError
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
@@ -199,9 +199,10 @@ class _Preparing(Cursor[tuple[Any, ...]]):
             server.send_query_prepared(*each)
         server.pipeline_sync()
         answers = []
-        while (answer := server.get_result()) is None or answer.status != ExecStatus.PIPELINE_SYNC:
-            if answer is not None:
-                answers.append(answer)
+        for _ in bound:
+            answers.append(server.get_result())
+            server.get_result()  # that there is no more of it
+        server.get_result()  # that of the sync
         server.exit_pipeline_mode()
         self.waiting = [
             (statement, values, self._read(answer))
@@ -237,7 +238,9 @@ class _Preparing(Cursor[tuple[Any, ...]]):
         self.connection.execute("SET plan_cache_mode = force_generic_plan")
         self._is_told = is_idle and self.connection.autocommit  # in a transaction it may be rolled back
 
-    def _read(self, answer: PGresult) -> list[tuple[Any, ...]]:
+    def _read(self, answer: PGresult | None) -> list[tuple[Any, ...]]:
+        if answer is None:
+            raise OperationalError("the connection to the database was lost before it answered")
         if answer.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             raise error_from_result(answer)
         self._translated.set_pgresult(answer)

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import DataError, ProgrammingError, connection, transaction
+from django.db import DataError, OperationalError, ProgrammingError, connection, transaction
 from django.db.models import DateField, ExpressionWrapper
 from django.db.models.functions import Length
 
@@ -222,6 +222,18 @@ def test_one_of_several_that_fails_says_so_and_the_next_ones_work(place):
     with together(*asked[1 - place :][:1]):
         pass
     assert execute(*asking(3))[0][0] == 4
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_connection_that_is_lost_meanwhile_says_so_and_is_opened_anew(place):
+    asked = [asking(1), asking(2)]
+    asked.insert(place, Question("SELECT pg_terminate_backend(pg_backend_pid()), %s::int", [0]))
+    with pytest.raises(OperationalError), together(*asked):
+        raise AssertionError("it goes on")
+    connection.close_if_unusable_or_obsolete()
+    with together(asking(1), asking(2)):
+        assert [execute(*asking(number))[0][0] for number in (1, 2)] == [2, 3]
 
 
 @pytest.mark.django_db(transaction=True)
