@@ -119,7 +119,7 @@ class Question(NamedTuple):
 
 def execute(statement: str, values: Sequence[Any] | Mapping[str, Any] = (), about: int = 1) -> list[tuple[Any, ...]]:
     """Return the rows of a statement; if it asks `about` few things, by the plan that this connection has of it."""
-    one = _database()
+    one: Any = connections[DEFAULT_DB_ALIAS]
     if about > FEW or one.queries_logged:  # a log has them whole, with their values
         with one.cursor() as cursor:
             cursor.execute(statement, values)
@@ -142,7 +142,7 @@ def together(*questions: Question) -> Iterator[None]:
     Each round trip has the server and this process wait for each other, for as long as a small answer takes. What is
     about many things is asked when it is asked for.
     """
-    one = _database()
+    one: Any = connections[DEFAULT_DB_ALIAS]
     few = [each for each in questions if each.about <= FEW]
     if one.queries_logged or not few:
         yield
@@ -265,13 +265,6 @@ def _written(value: Any) -> Any:
     if type(value) is list and value and type(value[0]) is int:
         return f"{{{','.join(map(str, value))}}}"
     return value
-
-
-def _database() -> Any:
-    """Return Django's connection of this thread. Where Django keeps it takes a tenth of asking to look it up."""
-    if not hasattr(_of_thread, "database"):
-        _of_thread.database = connections[DEFAULT_DB_ALIAS]
-    return _of_thread.database
 
 
 def _preparing(connection: Connection[Any]) -> _Preparing:
