@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import count
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from django.contrib.postgres.fields import ArrayField
@@ -162,8 +163,7 @@ def together(*questions: Question) -> Iterator[None]:
 def _ready(one: Any) -> "_Preparing":
     """Make sure of the connection as Django's cursors do, and return what asks by it."""
     one.close_if_health_check_failed()
-    if one.connection is None:
-        one.ensure_connection()
+    one.ensure_connection()
     one.validate_no_broken_transaction()
     return _preparing(one.connection)
 
@@ -225,7 +225,7 @@ class _Preparing(Cursor[tuple[Any, ...]]):
         types = self._translated.types or ()
         name = self._names.get((statement, types))
         if name is None:
-            name = f"kept_{len(self._names)}".encode()
+            name = f"kept_{next(_number)}".encode()
             self._read(self.connection.pgconn.prepare(name, text, types))
             self._names[statement, types] = name
         return name, cast("Sequence[bytes]", said), self._translated.formats
@@ -275,3 +275,5 @@ def _preparing(connection: Connection[Any]) -> _Preparing:
 
 
 _of_thread = threading.local()
+#: No two statements of a process have one name: a connection may go from one thread to another.
+_number = count()

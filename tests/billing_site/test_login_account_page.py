@@ -121,12 +121,12 @@ def test_it_takes_as_many_queries_for_many_sessions_as_for_one(django_assert_num
     client = _sara()
     sara = User.objects.get(email="sara@client.test")
     client.get("/account/")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         client.get("/account/")
     for _ in range(12):
         _signed_in("sara@client.test")
     assert sessions.open_sessions(sara, timezone.now()).count() == 13
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         client.get("/account/")
 
 

@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import DataError, OperationalError, ProgrammingError, connection, transaction
+from django.db import DataError, OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.models import DateField, ExpressionWrapper
 from django.db.models.functions import Length
 
@@ -162,6 +162,22 @@ def test_each_thread_asks_by_its_own_connection():
     other.start()
     other.join()
     assert found[0] == found[1] != []
+
+
+def test_a_connection_that_goes_to_another_thread_is_asked_there():
+    found = [execute("SELECT %s::int", [1])]
+    connection.inc_thread_sharing()
+
+    def ask():
+        connections["default"] = shared
+        found.append(execute("SELECT %s::int", [1]))
+
+    shared = connections["default"]
+    other = Thread(target=ask)
+    other.start()
+    other.join()
+    connection.dec_thread_sharing()
+    assert found == [[(1,)]] * 2
 
 
 def test_a_log_of_queries_has_them_with_their_values(django_assert_num_queries):
