@@ -221,7 +221,7 @@ class _Preparing(Cursor[tuple[Any, ...]]):
         """Return the name of a statement, and what is given to it as the server reads it."""
         text, names = _numbered(statement)
         given = [values[name] for name in names] if isinstance(values, Mapping) else values
-        said = self._translated.dump_sequence([_written(value) for value in given], [PyFormat.AUTO] * len(given))
+        said = self._translated.dump_sequence([_as_text(value) for value in given], [PyFormat.AUTO] * len(given))
         types = self._translated.types or ()
         name = self._names.get((statement, types))
         if name is None:
@@ -260,7 +260,7 @@ def _numbered(statement: str) -> tuple[bytes, list[str]]:
     return re.sub(r"%(?:%|s|\((\w+)\)s)", number, statement).encode(), list(numbers)
 
 
-def _written(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     """Return a list of ids as PostgreSQL writes it: psycopg takes thirty calls to find out of what type a list is."""
     if type(value) is list and value and type(value[0]) is int:
         return f"{{{','.join(map(str, value))}}}"
