@@ -157,7 +157,7 @@ class Changes:
                 continue
             if self.billed.parts.get((row.tenant_id, row.metric_id, row.start)):
                 continue
-            on = usage_invoicing.when_on(self.settings[difference.setting_id].spans, self.spans)
+            on = usage_invoicing.when_on(self.settings[difference.setting_id].all_spans, self.spans)
             if not usage_invoicing.was_on(on, row.start, row.end):
                 continue
             in_force = self.in_force(difference, row.start, root.invoice.issued_on)

@@ -41,7 +41,7 @@ class Rules:
 
     def was_on(self, setting: MetricSetting, start: date, end: date) -> bool:
         if setting.id not in self.on:
-            self.on[setting.id] = usage_invoicing.when_on(setting.spans, self.spans)
+            self.on[setting.id] = usage_invoicing.when_on(setting.all_spans, self.spans)
         return usage_invoicing.was_on(self.on[setting.id], start, end)
 
     def in_force(self, setting: MetricSetting, agreed: list[Override], began: date, invoiced: date) -> InForce | None:

@@ -221,7 +221,7 @@ def _is_on(known: Known, service: Service, one: Statistics) -> bool:
         period = Period(since, today + ONE_DAY)
     began = max(period.start, service.metered_from or period.start)
     end = max(period.end, began + ONE_DAY)
-    on = when_on(one.setting.spans, known.spans)
+    on = when_on(one.setting.all_spans, known.spans)
     return one.setting.version_on(began) is not None and was_on(on, began, end)
 
 

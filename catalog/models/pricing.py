@@ -59,7 +59,7 @@ class MetricSetting(models.Model):
         return f"{self.metric} of {self.product}"
 
     @property
-    def spans(self) -> models.QuerySet[EnabledSpan]:
+    def all_spans(self) -> models.QuerySet[EnabledSpan]:
         """When it was switched on."""
         return _all_of(self, "enabled_spans")
 
@@ -70,7 +70,7 @@ class MetricSetting(models.Model):
 
     @property
     def is_enabled(self) -> bool:
-        return any(span.end is None for span in self.spans)
+        return any(span.end is None for span in self.all_spans)
 
     def version_on(self, day: date) -> PricingVersion | None:
         """Return the version in force on a day: the newest of those that apply from then or before."""

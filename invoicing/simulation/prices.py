@@ -72,7 +72,7 @@ class Before:
 
     @cached_property
     def _on(self) -> list[tuple[date, date]]:
-        return when_on(self.setting.spans, self.spans)
+        return when_on(self.setting.all_spans, self.spans)
 
     def _state(self, began: date, one: Ended) -> tuple[PricingVersion | None, InForce] | None:
         """Return the version of the day on which a period began and what prices it, None if nothing was billed.
