@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import pytest
 from django.utils import translation
-from django.utils.translation import trans_real
 
 from catalog.models import Client, ProductPrice
 from invoicing import credits, preview
@@ -33,36 +32,6 @@ from tests.builders import (
 )
 
 pytestmark = pytest.mark.django_db
-
-#: As much of a catalogue as the documents below need, in the words of this test.
-GERMAN = {
-    "%(start)s to %(end)s": "%(start)s bis %(end)s",
-    "%(quantity)s included": "%(quantity)s enthalten",
-    "%(quantity)s at %(price)s": "%(quantity)s zu je %(price)s",
-    "%(title)s, corrected": "%(title)s, berichtigt",
-    "%(now)s instead of %(before)s: %(how)s; %(amount)s of %(number)s is given back": (
-        "%(now)s statt %(before)s: %(how)s; %(amount)s von %(number)s erstattet"
-    ),
-    "The usage was corrected after it had been billed.": "Der Verbrauch wurde nachträglich berichtigt.",
-    "Replaces %(number)s. %(reason)s": "Ersetzt %(number)s. %(reason)s",
-}
-FRENCH = {
-    "%(start)s to %(end)s": "%(start)s au %(end)s",
-    "%(quantity)s included": "%(quantity)s compris",
-    "Replaces %(number)s. %(reason)s": "Remplace %(number)s. %(reason)s",
-    "The usage was corrected after it had been billed.": "La consommation a été corrigée.",
-    "First bill": "Première facture",
-    "%(invoice)s is credited in full already.": "%(invoice)s est déjà remboursée.",
-}
-
-
-@pytest.fixture(autouse=True)
-def words(monkeypatch):
-    for language, catalogue in (("de", GERMAN), ("fr", FRENCH)):
-        known = trans_real.translation(language)._catalog._catalogs[0]
-        for text, translated in catalogue.items():
-            monkeypatch.setitem(known, text, translated)
-
 
 def german() -> Client:
     client = a_client("Müller & Söhne", currency="EUR")
@@ -98,7 +67,7 @@ def test_an_invoice_is_written_in_the_language_of_its_client_while_staff_read_en
         assert translation.get_language() == "en"
     assert lines(Invoice.objects.get()) == {
         "recurring": ("Business Web", "alice, 1. November bis 1. Dezember 2026"),
-        "usage": ("Bandbreite, Oktober 2026", "1.234,5 GB: 10 enthalten, 1.224,5 zu je 1,00\N{NO-BREAK SPACE}€"),
+        "usage": ("Bandbreite, Oktober 2026", "1.234,5 GB: 10 inklusive, 1.224,5 zu 1,00\N{NO-BREAK SPACE}€"),
     }
 
 
@@ -143,11 +112,11 @@ def test_a_correction_on_a_french_screen_is_credited_in_german():
     with translation.override("fr"):
         settle(service=line.service, on=date(2026, 11, 5), at=at("2026-11-05 12:00"))
     note = Invoice.objects.get(kind="credit_note")
-    assert note.reason == "Der Verbrauch wurde nachträglich berichtigt."
-    how = "1.000 GB: 10 enthalten, 990 zu je 1,00\N{NO-BREAK SPACE}€"
+    assert note.reason == "Der Verbrauch wurde korrigiert, nachdem er abgerechnet worden war."
+    how = "1.000 GB: 10 inklusive, 990 zu 1,00\N{NO-BREAK SPACE}€"
     assert lines(note)["credit"] == (
-        "Bandbreite, Oktober 2026, berichtigt",
-        f"1.000 GB statt 1.234,5 GB: {how}; 234,50\N{NO-BREAK SPACE}€ von {line.invoice.number} erstattet",
+        "Bandbreite, Oktober 2026, korrigiert",
+        f"1.000 GB statt 1.234,5 GB: {how}; 234,50\N{NO-BREAK SPACE}€ von {line.invoice.number} werden gutgeschrieben",
     )
 
 
@@ -156,7 +125,7 @@ def test_why_something_cannot_be_done_is_said_to_who_asked_in_their_language():
     billed()
     first, how = Invoice.objects.get(), {"on": date(2026, 11, 5), "at": at("2026-11-05 12:00")}
     credits.void(invoice=first, reason="Falsch.", **how)
-    with translation.override("fr"), pytest.raises(credits.CannotCredit, match="est déjà remboursée"):
+    with translation.override("fr"), pytest.raises(credits.CannotCredit, match="a déjà fait l’objet d’avoirs"):
         credits.void(invoice=first, reason="Falsch.", **how)
 
 
