@@ -33,6 +33,7 @@ from tests.builders import (
 
 pytestmark = pytest.mark.django_db
 
+
 def german() -> Client:
     client = a_client("Müller & Söhne", currency="EUR")
     client.language = "de"
