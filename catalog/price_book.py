@@ -55,6 +55,11 @@ def settings_of(products: Collection[int]) -> Mapping[int, list[MetricSetting]]:
     return {pk: settings for pk, (_, settings) in known.items()}
 
 
+def remembered(products: Collection[int]) -> Mapping[int, list[MetricSetting]]:
+    """Return what was known of products when they were last asked for, to ask ahead by; `settings_of` says what is."""
+    return {pk: _known[pk][1] for pk in products if pk in _known}
+
+
 def asked_of(products: Collection[int]) -> Question:
     """Return what is asked to know whether something changed."""
     return Question(_WRITTEN, [list(products)], len(products))

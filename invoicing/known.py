@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from typing import NamedTuple
 
 from catalog import price_book
 from catalog.in_force import overrides_of
-from catalog.models import Override, Service
+from catalog.models import MetricSetting, Override, Service
 from invoicing import history, unbilled, unusual
 from invoicing.billable import Billable
 from invoicing.cuts import to_date
@@ -14,10 +15,12 @@ from invoicing.forecast import FEW, LOOK_BACK
 from invoicing.history import Days, Key, Newest
 from metering.models import Metric
 from metering.periods import local_day
-from metering.prepared import together
+from metering.prepared import Question, together
 from metering.providers.base import MetricType
 
 ONE_DAY, BACK = timedelta(days=1), timedelta(days=LOOK_BACK)
+#: By product.
+Settings = Mapping[int, list[MetricSetting]]
 
 
 class Known:
@@ -36,28 +39,36 @@ class Known:
         products = {service.product_id for service in services}
         metered = [service for service in services if service.tenant_id]
         tenants = [service.tenant_id for service in metered if service.tenant_id]
-        with together(price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)):
+        running = [service for service in metered if service.is_billable]
+        cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
+        self.terms = {service.pk: service.current_term for service in services}
+        since = self._since_the_last_term(metered) if with_days else {}
+
+        def wanted_by(settings: Settings) -> _Wanted:
+            one = _Wanted.of(settings, declared)
+            if cuts:
+                one.questions.append(unbilled.asked_usage(cuts, one.priced))
+            if since and one.metrics:
+                one.questions.append(history.asked_by_day(since, one.metrics, self._until))
+            return one
+
+        # Usage is asked for by the prices that were remembered, and anew if they have changed since.
+        wanted = wanted_by(remembered := price_book.remembered(products))
+        asked = price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)
+        with together(*asked, *wanted.questions):
             self.settings = price_book.settings_of(products)
+            if not _is_same(self.settings, remembered):
+                wanted = wanted_by(self.settings)
             has, self.spans = unusual.about(metered)
             self.latest = history.newest(tenants)
+            self.found = unbilled.find(cuts, wanted.priced, has=has, spans=self.spans) if cuts else {}
+            self.days = history.by_day(since if wanted.metrics else {}, wanted.metrics, self._until)
         #: The settings that are switched on, by their ids.
-        self.enabled = {each.pk for group in self.settings.values() for each in group if each.is_enabled}
-        running = [service for service in metered if service.is_billable]
-        priced = {product: [each for each in group if each.all_versions] for product, group in self.settings.items()}
-        cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
+        self.enabled = wanted.enabled
         self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
-        self.terms = {service.pk: service.current_term for service in services}
-        enabled = {each.metric for group in self.settings.values() for each in group if each.pk in self.enabled}
-        metrics = enabled.union(declared)
-        since = self._since_the_last_term(metered) if with_days and metrics else {}
-        asked = [unbilled.asked_usage(cuts, priced)] if cuts else []
-        asked += [history.asked_by_day(since, metrics, self._until)] if since else []
-        with together(*asked):
-            self.found = unbilled.find(cuts, priced, has=has, spans=self.spans) if cuts else {}
-            self.days = history.by_day(since, metrics, self._until)
         self.levels: dict[Key, tuple[Decimal, Decimal]] = {}
-        if metrics:
-            self._look_back(metered if with_days else running, metrics)
+        if wanted.metrics:
+            self._look_back(metered if with_days else running, wanted.metrics)
 
     @property
     def _until(self) -> date:
@@ -102,6 +113,27 @@ class Known:
         last = local_day(latest.collected_at, zone)
         read, since = local_day(latest.read_at, zone), max(service.begins, term.start - BACK)
         return found.still(max(since, read + ONE_DAY), last)
+
+
+class _Wanted(NamedTuple):
+    """What usage is wanted by the settings of products: which of them are switched on, those with prices, all metrics
+    whose usage is shown, and what is asked to know it."""
+
+    enabled: set[int]
+    priced: Settings
+    metrics: set[Metric]
+    questions: list[Question]
+
+    @classmethod
+    def of(cls, settings: Settings, declared: Iterable[Metric]) -> "_Wanted":
+        enabled = {each.pk: each.metric for group in settings.values() for each in group if each.is_enabled}
+        priced = {product: [each for each in group if each.all_versions] for product, group in settings.items()}
+        return cls(set(enabled), priced, {*enabled.values(), *declared}, [])
+
+
+def _is_same(settings: Settings, remembered: Settings) -> bool:
+    """Whether nothing was read anew: a setting is equal to what it was before its prices changed."""
+    return settings.keys() == remembered.keys() and all(settings[pk] is group for pk, group in remembered.items())
 
 
 def zone_of(service: Service) -> tzinfo:

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from catalog import price_book
 from invoicing import overview, statistics
 from invoicing.billing import create_invoices
 from tests.builders import (
@@ -515,3 +516,29 @@ def test_a_price_of_all_units_that_falls_on_the_way_widens_the_range(sara, decla
     assert quantities.low < 19 < 20 < quantities.high
     assert amounts.low == 10
     assert amounts.high == 19
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda own: own.product.metric_settings.get(metric=a_metric(TRAFFIC)).versions.update(included=0),
+        lambda own: own.product.metric_settings.get(metric=a_metric(TRAFFIC)).enabled_spans.all().delete(),
+        lambda own: priced(a_setting(own.product, DISK), ("0", "1")),
+    ],
+    ids=["a price", "a metric switched off", "a metric more"],
+)
+def test_what_changed_since_prices_were_remembered_is_shown_at_once(own, change):
+    collected(own.tenant.server, "2026-11-19 07:00", tenant_says("alice", disk=5 * GB, traffic=14 * GB))
+
+    def shown():
+        return [
+            (one.metric.system_name, one.quantity, one.amount, one.days)
+            for one in statistics.enabled_of(own, at=timezone.now())
+        ]
+
+    before = shown()
+    change(own)
+    after = shown()
+    assert after != before
+    price_book._known.clear()
+    assert after == shown()
