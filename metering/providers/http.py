@@ -21,7 +21,7 @@ import httpcore2
 import httpx2
 import stamina
 
-from metering.providers import networks
+from metering.providers import networks, trust
 from metering.providers.base import Connection, Cost, Field, ProviderError
 from metering.providers.base import gettext_noop as _
 from metering.providers.secrecy import blotted
@@ -104,9 +104,9 @@ class Client:
         self._secrets = known - {""}
         self._cost = cost or Cost()
         self._network = _Network(_digits(fingerprint) if fingerprint else "")
-        trust = _pinned() if fingerprint else _trust(ca)
-        transport = httpx2.HTTPTransport(verify=trust)
-        transport._pool = httpcore2.ConnectionPool(ssl_context=trust, network_backend=self._network)
+        context = trust.whoever() if fingerprint else trust.authority(ca)
+        transport = httpx2.HTTPTransport(verify=context)
+        transport._pool = httpcore2.ConnectionPool(ssl_context=context, network_backend=self._network)
         timeout = httpx2.Timeout(self._limits.read, connect=self._limits.connect)
         self._client = httpx2.Client(
             base_url=base, auth=auth, headers=headers, timeout=timeout, transport=transport, trust_env=False
@@ -351,21 +351,6 @@ def _base(url: str) -> httpx2.URL:
     if base.userinfo or base.query or base.fragment:
         raise ProviderError("The URL holds a user name, a password, a query or a fragment. Enter it without them.")
     return base
-
-
-def _trust(ca: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cadata=ca.strip() or None)
-    except (ssl.SSLError, TypeError, ValueError):
-        raise ProviderError("The CA certificate is not in PEM form (-----BEGIN CERTIFICATE-----).") from None
-
-
-def _pinned() -> ssl.SSLContext:
-    """A context that trusts whatever comes: what is trusted is decided by its fingerprint."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _digits(fingerprint: str) -> str:

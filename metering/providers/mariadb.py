@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import pymysql
 
 from metering.periods import Period
+from metering.providers import trust
 from metering.providers.base import (
     BANDWIDTH,
     DISK,
@@ -362,13 +363,8 @@ def _read(rows: Sequence[Any]) -> dict[str, _Size]:
 
 
 def _tls(mode: str, ca: Any) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cadata=str(ca or "").strip() or None)
-    except (ssl.SSLError, TypeError, ValueError):
-        raise ProviderError("The CA certificate is not in PEM form (-----BEGIN CERTIFICATE-----).") from None
-    if mode == "require":
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+    trusted = trust.authority(str(ca or ""))
+    return trust.whoever() if mode == "require" else trusted
 
 
 def _limit(server: Any) -> str:
