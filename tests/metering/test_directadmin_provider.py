@@ -27,7 +27,7 @@ OCTOBER = month(date(2026, 10, 1))
 
 
 class Quick(directadmin.DirectAdmin):
-    limits = Limits(connect=2, read=1, total=4, size=10**6, retries=1, pause=0.02)
+    limits = Limits(connect=2, read=2, total=8, size=10**6, retries=1, pause=0.02)
 
 
 @pytest.fixture
@@ -343,7 +343,7 @@ def test_a_reseller_that_is_not_among_the_users_is_told_with_its_users_only(pane
     [
         ("500", "status 500"),
         ("broken", "broke off its answer"),
-        ("silence", "sent nothing for 1 s"),
+        ("silence", "sent nothing for 2 s"),
         (b"", "names no user"),
         (b"\n", "names no user"),
         (b"{}", "names no user"),

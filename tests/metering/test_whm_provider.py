@@ -24,7 +24,7 @@ FUNCTIONS = ("listaccts", "showbw", "get_disk_usage", "get_domain_info", "list_d
 
 
 class Quick(whm.WHM):
-    limits = Limits(connect=2, read=1, total=4, size=10**6, retries=1, pause=0.02)
+    limits = Limits(connect=2, read=2, total=8, size=10**6, retries=1, pause=0.02)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_names_with_signs_survive_the_two_encodings(panel):
         ("html", "looks like a login or error page"),
         ("cut", "The answer is not JSON"),
         ("broken", "broke off its answer"),
-        ("silence", "sent nothing for 1 s"),
+        ("silence", "sent nothing for 2 s"),
         (b"", "it is empty"),
         (b"[]", "as its documentation says"),
         (b'{"metadata": {"result": 1}, "data": {"acct": {}, "accounts": 5}}', "as its documentation says"),
