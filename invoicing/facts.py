@@ -1,7 +1,8 @@
 """What a metric of a service costs, why, and what it will come to, as rows of facts for its panel."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from django.utils.text import capfirst
@@ -62,25 +63,24 @@ def _expected(one: Statistics) -> Iterator[Fact]:
     if ahead.is_of_last_term:
         notes.append(_("at the pace of the last term"))
     if not one.has_plain_level:
-        low, likely, high = (
-            one.unit.write(quantity, places=2)
-            for quantity in (ahead.quantities.low, ahead.quantities.expected, ahead.quantities.high)
-        )
-        notes.append(likely if ahead.quantities.is_certain else f"{likely}, {_between(low, high)}")
+        notes.append(", ".join(filter(None, _likely(ahead.quantities, partial(one.unit.write, places=2)))))
     yield Fact(_("Expected on %(day)s") % {"day": dates.short_day(ahead.ends)}, said, tuple(notes))
 
 
 def of_amounts(ahead: Range, so_far: Decimal | None, currency: str) -> tuple[str, str]:
     """Return what is expected of a charge that came to so much `so_far`, and how sure that is, if there is a doubt or
     nothing changes."""
-    low, said, high = (money.write(amount, currency) for amount in (ahead.low, ahead.expected, ahead.high))
-    if not ahead.is_certain:
-        return said, _between(low, high)
-    return said, _("no change expected") if so_far is not None and said == money.write(so_far, currency) else ""
+    said, doubt = _likely(ahead, partial(money.write, currency=currency))
+    is_same = not doubt and so_far is not None and said == money.write(so_far, currency)
+    return said, _("no change expected") if is_same else doubt
 
 
-def _between(low: str, high: str) -> str:
-    return _("between %(low)s and %(high)s") % {"low": low, "high": high}
+def _likely(ahead: Range, write: Callable[[Decimal], str]) -> tuple[str, str]:
+    """What is expected, and between what it lies, if that is not certain."""
+    said = write(ahead.expected)
+    if ahead.is_certain:
+        return said, ""
+    return said, _("between %(low)s and %(high)s") % {"low": write(ahead.low), "high": write(ahead.high)}
 
 
 def _included(one: Statistics) -> Iterator[Fact]:
