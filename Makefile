@@ -1,6 +1,6 @@
 # Everything runs in .venv, made from uv.lock. `make run` and `make test` need Python 3.11 or later and make.
 # A distribution builds its Python with the profile of a run of it; one that was built by hand often is not, and takes a
-# fifth longer for a page (docs/decisions/0015).
+# fifth more of a processor for a page (docs/decisions/0015).
 PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null && echo /usr/bin/)python3
 UV_VERSION := 0.13.8
 PORT ?= 8000
