@@ -125,10 +125,10 @@ ORDER BY tenant_id, metric_id, month
 """
 
 
-def by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: date) -> dict[Key, Days]:
+def by_day(since: Mapping[int, date], metrics: Collection[Metric], until: date) -> dict[Key, Days]:
     """Return the days of tenants, each from the day that `since` says up to, but not including, `until`, in one
     query."""
-    if not since:
+    if not since or not metrics:
         return {}
     found: dict[Key, tuple[list[Point], set[date]]] = {}
     for tenant_id, metric_id, month, days, values in execute(*asked_by_day(since, metrics, until)):

@@ -15,7 +15,7 @@ from invoicing.forecast import FEW, LOOK_BACK
 from invoicing.history import Days, Key, Newest
 from metering.models import Metric
 from metering.periods import local_day
-from metering.prepared import Question, together
+from metering.prepared import together
 from metering.providers.base import MetricType
 
 ONE_DAY, BACK = timedelta(days=1), timedelta(days=LOOK_BACK)
@@ -44,25 +44,20 @@ class Known:
         self.terms = {service.pk: service.current_term for service in services}
         since = self._since_the_last_term(metered) if with_days else {}
 
-        def wanted_by(settings: Settings) -> _Wanted:
-            one = _Wanted.of(settings, declared)
-            if cuts:
-                one.questions.append(unbilled.asked_usage(cuts, one.priced))
-            if since and one.metrics:
-                one.questions.append(history.asked_by_day(since, one.metrics, self._until))
-            return one
-
-        # Usage is asked for by the prices that were remembered, and anew if they have changed since.
-        wanted = wanted_by(remembered := price_book.remembered(products))
-        asked = price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)
-        with together(*asked, *wanted.questions):
+        # Usage is asked for by the prices that are remembered, and anew if they have changed since.
+        wanted = _Wanted.by(price_book.remembered(products), declared)
+        asked = [price_book.asked_of(products), unusual.asked_about(metered), history.asked_newest(tenants)]
+        if cuts:
+            asked.append(unbilled.asked_usage(cuts, wanted.priced))
+        if since and wanted.metrics:
+            asked.append(history.asked_by_day(since, wanted.metrics, self._until))
+        with together(*asked):
             self.settings = price_book.settings_of(products)
-            if not _is_same(self.settings, remembered):
-                wanted = wanted_by(self.settings)
+            wanted = _Wanted.by(self.settings, declared)
             has, self.spans = unusual.about(metered)
             self.latest = history.newest(tenants)
             self.found = unbilled.find(cuts, wanted.priced, has=has, spans=self.spans) if cuts else {}
-            self.days = history.by_day(since if wanted.metrics else {}, wanted.metrics, self._until)
+            self.days = history.by_day(since, wanted.metrics, self._until)
         #: The settings that are switched on, by their ids.
         self.enabled = wanted.enabled
         self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
@@ -116,24 +111,18 @@ class Known:
 
 
 class _Wanted(NamedTuple):
-    """What usage is wanted by the settings of products: which of them are switched on, those with prices, all metrics
-    whose usage is shown, and what is asked to know it."""
+    """What usage is wanted by the settings of products: which of them are switched on, those with prices, and all
+    metrics whose usage is shown."""
 
     enabled: set[int]
     priced: Settings
     metrics: set[Metric]
-    questions: list[Question]
 
     @classmethod
-    def of(cls, settings: Settings, declared: Iterable[Metric]) -> "_Wanted":
+    def by(cls, settings: Settings, declared: Iterable[Metric]) -> "_Wanted":
         enabled = {each.pk: each.metric for group in settings.values() for each in group if each.is_enabled}
         priced = {product: [each for each in group if each.all_versions] for product, group in settings.items()}
-        return cls(set(enabled), priced, {*enabled.values(), *declared}, [])
-
-
-def _is_same(settings: Settings, remembered: Settings) -> bool:
-    """Whether nothing was read anew: a setting is equal to what it was before its prices changed."""
-    return settings.keys() == remembered.keys() and all(settings[pk] is group for pk, group in remembered.items())
+        return cls(set(enabled), priced, {*enabled.values(), *declared})
 
 
 def zone_of(service: Service) -> tzinfo:

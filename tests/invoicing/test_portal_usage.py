@@ -14,6 +14,7 @@ from django.utils import timezone
 from catalog import price_book
 from invoicing import overview, statistics
 from invoicing.billing import create_invoices
+from metering import prepared
 from tests.builders import (
     DISK,
     EMAILS,
@@ -542,3 +543,17 @@ def test_what_changed_since_prices_were_remembered_is_shown_at_once(own, change)
     assert after != before
     price_book._known.clear()
     assert after == shown()
+
+
+def test_all_usage_of_a_service_is_asked_for_in_one_round_trip(own, monkeypatch):
+    statistics.enabled_of(own, at=timezone.now())
+    trips = []
+    for name in ("ask", "ask_ahead"):
+        asked = getattr(prepared._Preparing, name)
+        monkeypatch.setattr(
+            prepared._Preparing,
+            name,
+            lambda self, *questions, asked=asked, name=name: (trips.append(name), asked(self, *questions))[1],
+        )
+    assert statistics.enabled_of(own, at=timezone.now())
+    assert trips == ["ask_ahead"]
