@@ -8,7 +8,6 @@ from django.core.paginator import Paginator
 from django.db.models import DateField, Exists, ExpressionWrapper, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -115,10 +114,13 @@ def services(request: HttpRequest) -> HttpResponse:
 
 
 def _panels(service: Service, metrics: Iterable[Statistics], now: datetime) -> list[Panel]:
-    # Looked up once: where the page of one metric is takes Django as long as half of its chart.
-    pages = reverse("portal_metric", args=[service.public_id, 0]).replace("/0/", "/%d/") if service.tenant_id else ""
+    # Below the page of the service: to look up where each is takes Django as long as half of a chart.
     return [
-        Panel(one, usage_charts.of_panel(one, local_day(now, one.zone)), pages and pages % one.metric.pk)
+        Panel(
+            one,
+            usage_charts.of_panel(one, local_day(now, one.zone)),
+            f"metrics/{one.metric.id}/" if service.tenant_id else "",
+        )
         for one in metrics
     ]
 

@@ -1,6 +1,7 @@
 """What tests of staff pages about services and invoices share."""
 
 import re
+from urllib.parse import urljoin
 
 from django.contrib.auth.models import Permission
 from django.urls import reverse
@@ -29,7 +30,7 @@ def unfolded(client, where):
     assert response.status_code == 200
     shown = response.content.decode()
     for fold in re.findall(r'href="([^"]+)"\s+data-brief', shown):
-        brief = client.get(fold, headers={"X-Brief": "1"})
+        brief = client.get(urljoin(where, fold), headers={"X-Brief": "1"})
         assert brief.status_code == 200
         shown += brief.content.decode()
     return " ".join(shown.split())
