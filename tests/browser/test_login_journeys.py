@@ -102,6 +102,7 @@ def test_somebody_adds_a_passkey_and_signs_in_with_it_alone(browser: Browser, si
     # As a second step after the password, and to confirm before it is removed
     page.goto(f"{site}/account/")
     page.get_by_role("button", name="Sign out").first.click()
+    page.wait_for_url(f"{site}/account/login/")
     log_in(page, site, EMAIL, PASSWORD)
     page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(f"{site}/")
@@ -141,6 +142,39 @@ def test_somebody_signs_out_everywhere_else(browser: Browser, site: str):
     here.context.close()
     elsewhere.context.close()
     assert said == []
+
+
+@pytest.mark.parametrize("width", [1440, 360])
+@pytest.mark.parametrize("address", ["", "admin/"])
+def test_signing_out_takes_one_click(browser: Browser, site: str, address: str, width: int):
+    a_staff_user("ines@staff.test", PASSWORD)
+    page, said = _page(browser, width)
+    log_in(page, site, "ines@staff.test" if address else EMAIL, PASSWORD)
+    page.goto(f"{site}/{address}")
+    if width == 360:
+        page.locator("summary", has_text="Menu").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{site}/account/login/")
+    page.goto(f"{site}/{address}")
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    page.context.close()
+    assert said == []
+
+
+@pytest.mark.parametrize("fault", ["without JavaScript", "not fetched"])
+def test_signing_out_asks_first_where_it_cannot_be_done_at_once(browser: Browser, site: str, fault: str):
+    page = browser.new_context(java_script_enabled=fault != "without JavaScript").new_page()
+    log_in(page, site, EMAIL, PASSWORD)
+    if fault == "not fetched":
+        page.route("**/account/logout/", lambda route: route.abort(), times=1)
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{site}/account/logout/*")
+    expect(page.get_by_text(f"You are signed in as {EMAIL}.")).to_be_visible()
+    page.locator("main").get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{site}/account/login/")
+    page.goto(f"{site}/")
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+    page.context.close()
 
 
 def test_without_javascript_a_password_lets_in_and_no_button_is_dead(browser: Browser, site: str):

@@ -343,6 +343,14 @@ def test_the_page_of_a_metric_says_in_short_what_its_panel_unfolds(client, sara,
         assert "19 Nov" in shown
 
 
+def test_the_page_of_a_service_carries_no_token_of_forms(client, sara):
+    own = a_service(business_web(), a_client(users=(sara,)), a_tenant(a_server()), anchor="2026-11-01", next_term=1)
+    client.force_login(sara)
+    response = client.get(reverse("portal_service", args=[own.public_id]))
+    assert "csrfmiddlewaretoken" not in response.content.decode()
+    assert list(response.cookies) == []
+
+
 def test_a_panel_unfolds_only_what_it_has(client, sara):
     own = a_service(business_web(), a_client(users=(sara,)), a_tenant(a_server()), anchor="2026-11-01", next_term=1)
     client.force_login(sara)
