@@ -27,6 +27,9 @@ from metering.models import Server
 from metering.periods import Period, day, month
 from metering.providers.base import MetricType
 
+#: The prices of a period that is billed, with what a person let be billed, if it is billed only by that.
+Verdict = tuple[InForce, Period | None]
+
 
 class Rules:
     """What is the same for many services: whether a period was to be billed, and what priced it."""
@@ -39,10 +42,10 @@ class Rules:
         self.prices: dict[tuple[int, int, date], InForce | None] = {}
         self.ends: dict[tuple[int, date], datetime] = {}
 
-    def was_on(self, setting: MetricSetting, start: date, end: date) -> bool:
+    def when_on(self, setting: MetricSetting) -> list[tuple[date, date]]:
         if setting.id not in self.on:
             self.on[setting.id] = usage_invoicing.when_on(setting.all_spans, self.spans)
-        return usage_invoicing.was_on(self.on[setting.id], start, end)
+        return self.on[setting.id]
 
     def in_force(self, setting: MetricSetting, agreed: list[Override], began: date, invoiced: date) -> InForce | None:
         if agreed:
@@ -83,20 +86,20 @@ class Judge:
         key = cut.service.id, setting.id
         self.waited = waited.get(key, {})
         self.granted = rules.granted.get(key, ())
-        self.is_on = rules.was_on(setting, cut.until - ONE_DAY, cut.until)
+        self.on = rules.when_on(setting)
+        self.is_on = usage_invoicing.was_on(self.on, cut.until - ONE_DAY, cut.until)
+        self.invoiced = cut.invoiced
         self.since = cut.service.metered_from or date.min
         self.server = cut.service.tenant.server  # type: ignore[union-attr]
-        self.verdicts: dict[tuple[date, date], tuple[InForce, Period | None] | None] = {}
+        self.verdicts: dict[tuple[date, date], Verdict | None] = {}
         self.gaps: dict[tuple[date, ...], list[Period]] = {}
 
     def decide(self, rows: Sequence[Item], unbilled: Unbilled, collected_at: datetime | None) -> None:
         if not self.is_on and not self.granted:
             return
         billable: dict[object, Billable] = {}
-        for item in self.totals(rows, unbilled, collected_at) if self.adds_up else self.levels(rows, unbilled):
-            verdict = self.verdict(item.start, item.end)
-            assert verdict is not None  # or there would be no item
-            in_force, grant = verdict
+        judged = self.totals(rows, unbilled, collected_at) if self.adds_up else self.levels(rows, unbilled)
+        for item, (in_force, grant) in judged:
             # Totals of the same prices make one line, and what a person let be billed one by itself, so that it
             # comes to what the person was shown. Each level is a line by itself.
             key = (in_force.key, grant) if self.adds_up else item.start
@@ -108,16 +111,15 @@ class Judge:
             next(iter(billable.values())).missing.extend(self.missing(rows))
             unbilled.billable.extend(billable.values())
 
-    def verdict(self, start: date, end: date) -> tuple[InForce, Period | None] | None:
-        """Return the prices of a period, with what a person let be billed, if it is billed only by that. None where
-        it is not billed."""
+    def verdict(self, start: date, end: date) -> Verdict | None:
+        """Return the verdict of a period, or None where it is not billed."""
         if (start, end) not in self.verdicts:
             self.verdicts[start, end] = self.judged(start, end)
         return self.verdicts[start, end]
 
-    def judged(self, start: date, end: date) -> tuple[InForce, Period | None] | None:
+    def judged(self, start: date, end: date) -> Verdict | None:
         began = max(start, self.since)  # for this product and tenant
-        in_force = self.rules.in_force(self.setting, self.overrides, began, self.cut.invoiced)
+        in_force = self.rules.in_force(self.setting, self.overrides, began, self.invoiced)
         if self.adds_up:
             start, end = began, min(end, self.cut.until)
         if in_force is None:
@@ -131,32 +133,35 @@ class Judge:
         return self.was_regular(start, end) or self.grant(start, end) is not None
 
     def was_regular(self, start: date, end: date) -> bool:
-        return self.is_on and self.rules.was_on(self.setting, start, end)
+        return self.is_on and usage_invoicing.was_on(self.on, start, end)
 
     def grant(self, start: date, end: date) -> Period | None:
         """What a person let be billed although something was off, if that has these days."""
         return next((each for each in self.granted if each.start <= start and end <= each.end), None)
 
-    def totals(self, rows: Iterable[Item], unbilled: Unbilled, collected_at: datetime | None) -> Iterator[Item]:
+    def totals(
+        self, rows: Iterable[Item], unbilled: Unbilled, collected_at: datetime | None
+    ) -> Iterator[tuple[Item, Verdict]]:
         cut = self.cut
         for row in rows:
             if (row.start if cut.is_final else row.end - ONE_DAY) >= cut.until:
                 continue  # still open, or after the end
-            if self.verdict(row.start, row.end) is None:
+            verdict = self.verdict(row.start, row.end)
+            if verdict is None:
                 continue
             if cut.is_final:
-                yield replace(row, is_open=True) if row.end > cut.today else row
+                yield replace(row, is_open=True) if row.end > cut.today else row, verdict
             elif self.was_read_after(row.end, collected_at) or row.start in self.waited:
-                yield row
+                yield row, verdict
             else:
                 unbilled.waiting.append(Waiting(self.setting, row.start, row.end, reasons.NOT_READ % {"day": row.end}))
 
     def was_read_after(self, end: date, collected_at: datetime | None) -> bool:
         return collected_at is not None and collected_at >= self.rules.end_of(self.server, end - ONE_DAY)
 
-    def levels(self, rows: Iterable[Item], unbilled: Unbilled) -> Iterator[Item]:
+    def levels(self, rows: Iterable[Item], unbilled: Unbilled) -> Iterator[tuple[Item, Verdict]]:
         is_final = self.cut.is_final
-        for period, how, first_fresh, last in self.terms:
+        for period, verdict, how, first_fresh, last in self.terms:
             if how is None:
                 since = reasons.MADE_AHEAD % {"day": period.end}
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
@@ -165,15 +170,15 @@ class Judge:
             measured = [row for row in rows if period.start <= row.start <= last]
             row = measured[-1] if measured else None
             if row is not None and (is_final or has_waited or row.start >= first_fresh):
-                yield level(how, measured, period, self.days(period))
+                yield level(how, measured, period, self.days(period)), verdict
             elif not is_final and not has_waited:
                 since = reasons.NOT_MEASURED % {"day": row.start} if row else reasons.NOT_COLLECTED
                 unbilled.waiting.append(Waiting(self.setting, period.start, period.end, since))
 
     @cached_property
-    def terms(self) -> list[tuple[Period, Aggregation | None, date, date]]:
-        """The terms that are billed, each with its aggregation and the first and the last day on which its level
-        may have been measured last. The one of an invoice made ahead has no aggregation: it waits."""
+    def terms(self) -> list[tuple[Period, Verdict, Aggregation | None, date, date]]:
+        """The terms that are billed, each with its verdict and its aggregation, and the first and the last day on
+        which its level may have been measured last. The one of an invoice made ahead has no aggregation: it waits."""
         waited = [Period(start, end) for start, end in sorted(self.waited.items())]
         found = []
         for period in [*waited, self.cut.term]:
@@ -185,7 +190,7 @@ class Judge:
             last = period.end if how is Aggregation.LATEST else period.end - ONE_DAY
             is_ahead = not self.cut.is_final and period.end > self.cut.until
             first_fresh = period.end - timedelta(days=ceil(site.STALE_AFTER_HOURS / 24))
-            found.append((period, None if is_ahead else how, first_fresh, last))
+            found.append((period, verdict, None if is_ahead else how, first_fresh, last))
         return found
 
     def days(self, period: Period) -> int:
