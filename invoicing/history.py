@@ -102,6 +102,10 @@ def asked_newest(tenants: Collection[int]) -> Question:
 #: The days of what is measured by the day, which have no month; and of totals of a month the last reading of each day,
 #: where the server is. What was read after its month ended belongs to the last day of it.
 _DAYS = """
+WITH zones AS MATERIALIZED (  -- or the tenant of each reading would be looked up anew
+    SELECT t.id, s.time_zone FROM metering_tenant t JOIN metering_server s ON s.id = t.server_id
+    WHERE t.id = ANY(%(tenants)s)
+)
 SELECT tenant_id, metric_id, month, array_agg(day ORDER BY day), array_agg(value ORDER BY day)
 FROM (
     SELECT tenant_id, metric_id, NULL::date AS month, start AS day, value FROM metering_usage
@@ -110,10 +114,9 @@ FROM (
         SELECT DISTINCT ON (tenant_id, metric_id, start, day) tenant_id, metric_id, start, day, value
         FROM (
             SELECT r.tenant_id, r.metric_id, r.start, r.value, r.read_at,
-                   least((r.read_at AT TIME ZONE s.time_zone)::date, r."end" - 1) AS day
+                   least((r.read_at AT TIME ZONE z.time_zone)::date, r."end" - 1) AS day
             FROM metering_reading r
-            JOIN metering_tenant t ON t.id = r.tenant_id
-            JOIN metering_server s ON s.id = t.server_id
+            JOIN zones z ON z.id = r.tenant_id
             WHERE r.tenant_id = ANY(%(tenants)s) AND r.metric_id = ANY(%(monthly)s) AND r.read_at >= %(read_since)s
                 AND r.start < %(until)s
         ) readings
@@ -152,7 +155,7 @@ def asked_by_day(since: Mapping[int, date], metrics: Iterable[Metric], until: da
     asked["read_since"] = datetime.combine(asked["since"].replace(day=1), time.min, UTC) - ONE_DAY
     asked["daily"], asked["monthly"] = [], []
     for metric in metrics:
-        asked["monthly" if metric.type == MetricType.MONTH else "daily"].append(metric.pk)
+        asked["monthly" if metric.type == MetricType.MONTH else "daily"].append(metric.id)
     return Question(_DAYS, asked, len(since))
 
 
@@ -188,7 +191,7 @@ def levels_among(
 
 def by_month(tenant_id: int, metric: Metric, since: date, until: date) -> list[Month]:
     """Return the months that begin from `since` on and before `until`, oldest first, in one query."""
-    rows = Usage.objects.of(tenant_id, metric.pk).filter(start__gte=since, start__lt=until)
+    rows = Usage.objects.of(tenant_id, metric.id).filter(start__gte=since, start__lt=until)
     months = []
     points = rows.annotate(month=TruncMonth("start")).values_list("month", "value")
     for first, group in groupby(points, key=itemgetter(0)):
