@@ -22,7 +22,11 @@ _OF_DATES = {"en": "en_GB"}
 
 def current() -> str:
     """Return the locale that is written in, such as `en`, `de` or `pt_BR`."""
-    return _locale(_translation().get_language() or "en")
+    if (spoken := getattr(_real()._active, "value", None)) is None:  # none was chosen: that of the settings
+        return _locale(_real().get_language() or "en")
+    if (locale := _locales.get(spoken)) is None:
+        locale = _locales[spoken] = _locale(spoken.to_language())
+    return locale
 
 
 def translated(text: str) -> str:
@@ -32,10 +36,21 @@ def translated(text: str) -> str:
 
 @cache
 def _translation() -> Any:
-    # Known once, since a page writes hundreds of numbers.
     from django.utils import translation
 
     return translation
+
+
+@cache
+def _real() -> Any:
+    # Below what Django documents, which takes three calls more: a page writes hundreds of numbers.
+    from django.utils.translation import trans_real
+
+    return trans_real
+
+
+#: By the translations that Django has of each language.
+_locales: dict[Any, str] = {}
 
 
 @cache
