@@ -41,7 +41,7 @@ class Known:
         tenants = [service.tenant_id for service in metered if service.tenant_id]
         running = [service for service in metered if service.is_billable]
         cuts = [to_date(service, local_day(at, zone_of(service))) for service in running]
-        self.terms = {service.pk: service.current_term for service in services}
+        self.terms = {service.id: service.current_term for service in services}
         since = self._since_the_last_term(metered) if with_days else {}
 
         # Usage is asked for by the prices that are remembered, and anew if they have changed since.
@@ -60,7 +60,7 @@ class Known:
             self.days = history.by_day(since, wanted.metrics, self._until)
         #: The settings that are switched on, by their ids.
         self.enabled = wanted.enabled
-        self.overrides = overrides_of([service.pk for service in services]) if Override in has else {}
+        self.overrides = overrides_of([service.id for service in services]) if Override in has else {}
         self.levels: dict[Key, tuple[Decimal, Decimal]] = {}
         if wanted.metrics:
             self._look_back(metered if with_days else running, wanted.metrics)
@@ -79,7 +79,7 @@ class Known:
         the lines: of monthly totals, and of the last term where the current one is young."""
         today, starts = self.at.date(), {pk: term.start for pk, term in self.terms.items()}
         recently = _since(services, dict.fromkeys(starts, today - BACK))
-        levels = [metric.pk for metric in metrics if not metric.adds_up]
+        levels = [metric.id for metric in metrics if not metric.adds_up]
         if self.with_days:
             self.levels = history.levels_among(self.days, recently, levels)
             return
@@ -95,16 +95,16 @@ class Known:
 
     def lines_of(self, service: Service) -> Sequence[Billable]:
         """What an invoice of today would bill of its usage."""
-        return self.found[service.pk].billable if service.pk in self.found else ()
+        return self.found[service.id].billable if service.id in self.found else ()
 
     def days_of(self, service: Service, metric: Metric, latest: Newest | None) -> Days:
         """The days of a metric; of a total of the month, those after its last reading, too."""
         if latest is None:
             return history.NONE
-        found = self.days.get((latest.tenant_id, metric.pk), history.NONE)
+        found = self.days.get((latest.tenant_id, metric.id), history.NONE)
         if metric.type != MetricType.MONTH:
             return found
-        zone, term = zone_of(service), self.terms[service.pk]
+        zone, term = zone_of(service), self.terms[service.id]
         last = local_day(latest.collected_at, zone)
         read, since = local_day(latest.read_at, zone), max(service.begins, term.start - BACK)
         return found.still(max(since, read + ONE_DAY), last)
@@ -120,7 +120,7 @@ class _Wanted(NamedTuple):
 
     @classmethod
     def by(cls, settings: Settings, declared: Iterable[Metric]) -> "_Wanted":
-        enabled = {each.pk: each.metric for group in settings.values() for each in group if each.is_enabled}
+        enabled = {each.id: each.metric for group in settings.values() for each in group if each.is_enabled}
         priced = {product: [each for each in group if each.all_versions] for product, group in settings.items()}
         return cls(set(enabled), priced, {*enabled.values(), *declared})
 
@@ -133,7 +133,7 @@ def zone_of(service: Service) -> tzinfo:
 def _since(services: Iterable[Service], days: Mapping[int, date]) -> dict[int, date]:
     """Return from which day on to look at the tenants of those services that have a day, none before it is theirs."""
     return {
-        service.tenant_id: max(days[service.pk], service.begins)
+        service.tenant_id: max(days[service.id], service.begins)
         for service in services
-        if service.tenant_id and service.pk in days
+        if service.tenant_id and service.id in days
     }

@@ -138,7 +138,7 @@ def of_service(service: Service, *, at: datetime) -> list[Statistics]:
         return found
     server, brought = service.tenant.server, {metric for _, metric in known.latest}
     names = {metric.system_name for metric in base.declared(server.provider, server.settings)}
-    return [one for one in found if one.setting or one.metric.pk in brought or one.metric.system_name in names]
+    return [one for one in found if one.setting or one.metric.id in brought or one.metric.system_name in names]
 
 
 def enabled_of(service: Service, *, at: datetime) -> list[Statistics]:
@@ -152,7 +152,7 @@ def enabled_of_each(
     """Return the metrics that are enabled for some services, by their ids, with what they cost and will come to, in a
     constant number of queries. How much was used is left out of what is not charged, unless they come `with_days`."""
     known = Known(services, at, with_days=with_days)
-    return {service.pk: _of_metrics(known, service) for service in services}
+    return {service.id: _of_metrics(known, service) for service in services}
 
 
 def total(metrics: Iterable[Statistics]) -> Decimal:
@@ -178,19 +178,19 @@ def _of_metrics(known: Known, service: Service, declared: Sequence[Metric] | Non
     """Return the metrics that are declared, or else those that are enabled for a service."""
     settings = {setting.metric_id: setting for setting in known.settings.get(service.product_id, ())}
     if declared is None:
-        declared = [setting.metric for setting in settings.values() if setting.pk in known.enabled]
+        declared = [setting.metric for setting in settings.values() if setting.id in known.enabled]
     lines: dict[int, list[Billable]] = defaultdict(list)
     for line in known.lines_of(service):
         lines[line.setting.metric_id].append(line)
     return [
-        _of_metric(known, service, metric, settings.get(metric.pk), lines.get(metric.pk, [])) for metric in declared
+        _of_metric(known, service, metric, settings.get(metric.id), lines.get(metric.id, [])) for metric in declared
     ]
 
 
 def _of_metric(
     known: Known, service: Service, metric: Metric, setting: MetricSetting | None, lines: list[Billable]
 ) -> Statistics:
-    latest, zone = known.latest.get((service.tenant_id or 0, metric.pk)), zone_of(service)
+    latest, zone = known.latest.get((service.tenant_id or 0, metric.id)), zone_of(service)
     has_ended = service.status in OVER
     if has_ended and latest and local_day(latest.collected_at, zone) >= service.ends:
         latest = None
@@ -199,14 +199,14 @@ def _of_metric(
     if known.with_days:
         one.days = days
     if setting is not None:
-        one.is_enabled = setting.pk in known.enabled
-        agreed = known.overrides.get((service.pk, setting.pk), [])
+        one.is_enabled = setting.id in known.enabled
+        agreed = known.overrides.get((service.id, setting.id), [])
         _set_prices(one, setting, agreed, lines, local_day(known.at, zone))
-    used = _used(lines) or _uncharged(one, max(known.terms[service.pk].start, service.begins))
+    used = _used(lines) or _uncharged(one, max(known.terms[service.id].start, service.begins))
     _fill(one, latest, used, known.at)
     _charge(one, lines, is_on=bool(lines) or _is_on(known, service, one))
     if latest is not None and one.is_enabled and service.is_billable:
-        one.term = known.terms[service.pk]
+        one.term = known.terms[service.id]
         _look_ahead(known, one, days, lines, used[0] if used else ZERO)
     return one
 
@@ -215,7 +215,7 @@ def _is_on(known: Known, service: Service, one: Statistics) -> bool:
     """Whether what is open now is charged: all of it must have been switched on and have a price."""
     if one.setting is None or not one.is_enabled or not service.is_billable:
         return False
-    today, since = local_day(known.at, one.zone), known.terms[service.pk].start
+    today, since = local_day(known.at, one.zone), known.terms[service.id].start
     period = one.metric.period_of(today)
     if not one.metric.adds_up and since <= today:
         period = Period(since, today + ONE_DAY)

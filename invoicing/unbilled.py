@@ -63,16 +63,16 @@ def find(
     usage = _usage(metered, settings, waited, taken, rests)
     # What is billed to date counts as it is, however long ago it was read.
     collected = {} if all(cut.is_final for cut in metered) else _collected(metered, settings)
-    overrides = overrides_of([cut.service.pk for cut in metered]) if Override in has else {}
+    overrides = overrides_of([cut.service.id for cut in metered]) if Override in has else {}
     special = {service for service, _ in (*overrides, *waited, *rules.granted)}
     shared: dict[object, list[Judge]] = {}
     for cut in metered:
         service, tenant_id = cut.service, cut.tenant_id
         # What services have in common is decided once for all of them.
-        key = (service.product_id, service.pk if service.pk in special else None, cut.in_common)
+        key = (service.product_id, service.id if service.id in special else None, cut.in_common)
         if key not in shared:
             shared[key] = [
-                Judge(cut, setting, overrides.get((service.pk, setting.pk), []), rules, waited)
+                Judge(cut, setting, overrides.get((service.id, setting.id), []), rules, waited)
                 for setting in settings.get(service.product_id, ())
             ]
         for judge in shared[key]:
@@ -146,11 +146,12 @@ ORDER BY start
 """
 
 
-def _rows(asked: Question) -> Iterator[tuple[Any, ...]]:
+def _rows(asked: Question) -> Iterable[tuple[Any, ...]]:
     """A cursor of the server keeps the rows of a run out of memory; for few services it costs more than the rows."""
-    if asked.about <= FEW:
-        yield from execute(*asked)
-        return
+    return execute(*asked) if asked.about <= FEW else _rows_of_many(asked)
+
+
+def _rows_of_many(asked: Question) -> Iterator[tuple[Any, ...]]:
     with connection.chunked_cursor() as cursor:
         cursor.execute(asked.statement, asked.values)
         while rows := cursor.fetchmany(CHUNK):
@@ -183,7 +184,7 @@ def _rests(cuts: list[Cut]) -> Iterator[tuple[int, int, Item]]:
 def _granted(cuts: list[Cut]) -> dict[tuple[int, int], list[Period]]:
     """Return the days that a person said are to be billed although something was off, by service and setting."""
     found: dict[tuple[int, int], list[Period]] = defaultdict(list)
-    rows = BackBilling.objects.filter(service_id__in=[cut.service.pk for cut in cuts])
+    rows = BackBilling.objects.filter(service_id__in=[cut.service.id for cut in cuts])
     for service_id, setting_id, start, end in rows.values_list("service_id", "setting_id", "start", "end"):
         found[service_id, setting_id].append(Period(start, end))
     return found
@@ -204,7 +205,7 @@ def _collected(cuts: list[Cut], settings: Mapping[int, list[MetricSetting]]) -> 
 def _waited(cuts: list[Cut]) -> dict[tuple[int, int], dict[date, date]]:
     """Return the periods that waited for an earlier invoice already, by service and setting: end by start."""
     found: dict[tuple[int, int], dict[date, date]] = defaultdict(dict)
-    rows = Deferral.objects.filter(service_id__in=[cut.service.pk for cut in cuts])
+    rows = Deferral.objects.filter(service_id__in=[cut.service.id for cut in cuts])
     for service_id, setting_id, start, end in rows.values_list("service_id", "setting_id", "start", "end"):
         found[service_id, setting_id][start] = end
     return found

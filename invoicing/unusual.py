@@ -46,7 +46,7 @@ def about(services: Collection[Any]) -> Circumstances:
 def asked_about(services: Collection[Any]) -> Question:
     """Return what is asked to know it."""
     asked = {
-        "services": [service.pk for service in services],
+        "services": [service.id for service in services],
         "tenants": [service.tenant_id for service in services if service.tenant_id],
     }
     return Question(_query(), asked, len(services))
