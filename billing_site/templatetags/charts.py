@@ -29,7 +29,7 @@ def chart(drawn: Chart, folded: SafeString | None = None) -> SafeString:
     """Draw a chart, made by `draw_line` or `draw_bars`, with what its parts mean, and its table or what is `folded` in
     the place of that."""
     inside, words = table(drawn.table()) if folded is None else folded, escape(_("The same as a table"))
-    return SafeString(  # its words are escaped
+    return SafeString(  # nosec B703: its words are escaped
         f'<figure><figcaption class="tp-chart-title">{escape(drawn.title)}</figcaption>{_image(drawn)}{_key(drawn)}'
         f'<details class="tp-more"><summary>{words}</summary>'
         f'<div class="tp-more-body">{inside}</div></details></figure>'
@@ -110,7 +110,7 @@ def _text(mark: Mark, attributes: str, y: str = "") -> str:
 @register.simple_tag
 def meter(of: Meter | None, is_stale: bool = False) -> SafeString:
     """Draw the bar of what was used against what is included and the limit, where there is one of them."""
-    return SafeString("".join(_bar(of, is_stale)) if of else "")  # its words are escaped
+    return SafeString("".join(_bar(of, is_stale)) if of else "")  # nosec B703: its words are escaped
 
 
 def _bar(of: Meter, is_stale: bool) -> Iterator[str]:
