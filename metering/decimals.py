@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
-from functools import reduce
+from functools import cache, reduce
 
 #: Wide enough that no product or quotient of the numbers we accept is ever rounded by accident.
 EXACT = Context(prec=120, rounding=ROUND_HALF_UP)
@@ -49,18 +49,12 @@ def plain(value: Decimal) -> str:
 
 def round_half_up(value: Decimal, places: int) -> Decimal:
     """Round to `places` decimals, halves away from zero, whatever the caller's decimal context."""
-    return EXACT.quantize(value, _SMALLEST[places])
+    return EXACT.quantize(value, _step(places))
 
 
-class _Smallest(dict[int, Decimal]):
-    """The smallest number of so many decimals."""
-
-    def __missing__(self, places: int) -> Decimal:
-        smallest = self[places] = Decimal(1).scaleb(-places)
-        return smallest
-
-
-_SMALLEST = _Smallest()
+@cache
+def _step(places: int) -> Decimal:
+    return Decimal(1).scaleb(-places)
 
 
 def exact_sum(values: Iterable[Decimal]) -> Decimal:

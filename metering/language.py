@@ -25,7 +25,7 @@ def current() -> str:
     if (spoken := getattr(_real()._active, "value", None)) is None:  # none was chosen: that of the settings
         return _locale(_real().get_language() or "en")
     if (locale := _locales.get(spoken)) is None:
-        locale = _locales[spoken] = _locale(spoken.to_language())
+        locale = _locales[spoken] = _locale(spoken.to_language() or "en")
     return locale
 
 

@@ -5,6 +5,15 @@ from django.utils import translation
 from metering import language
 
 
+def test_what_is_written_in_follows_django_and_is_english_where_nothing_is_translated(settings):
+    for chosen, locale in {"de": "de", "pt-br": "pt_BR", None: "en", "en": "en"}.items():
+        with translation.override(chosen):
+            assert language.current() == locale
+    translation.deactivate()  # that of the settings
+    settings.LANGUAGE_CODE = "fr"
+    assert language.current() == "fr"
+
+
 def test_what_is_said_once_is_said_in_each_language():
     said = []
 
