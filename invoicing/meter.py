@@ -6,6 +6,7 @@ from decimal import Decimal
 from django.utils.translation import gettext as _
 
 from catalog.pricing import HUNDRED, ZERO
+from metering import language
 from metering.decimals import EXACT, round_half_up
 from metering.units import Unit
 
@@ -36,7 +37,7 @@ class Meter:
 
     @property
     def words_at_tick(self) -> str:
-        return _("%(number)s included") % {"number": self._number(self.included)}
+        return _included(self.unit, self.included)
 
     @property
     def words_at_end(self) -> str:
@@ -72,6 +73,12 @@ def of_quantity(unit: Unit, used: Decimal, *, included: Decimal, limit: Decimal 
     over = EXACT.subtract(used, inside)
     tick = _percent(included, length) if included and included < length else None
     return Meter(unit, used, included, limit, _percent(inside, length), _percent(over, length), tick)
+
+
+@language.said_once
+def _included(unit: Unit, quantity: Decimal) -> str:
+    """Remembered: it is the same for most services of a product."""
+    return _("%(number)s included") % {"number": unit.number(quantity, places=2)}
 
 
 def _percent(part: Decimal, whole: Decimal) -> Decimal:

@@ -238,10 +238,11 @@ def _place_of(one: Statistics, span: Period, last: date) -> float:
     return min((whole + float(fraction(rest))) / span.days, 1)
 
 
-def _ticks(span: Period) -> list[tuple[float, str]]:
+@language.said_once
+def _ticks(span: Period) -> tuple[tuple[float, str], ...]:
     days = span.days
     places = sorted({0, round(days / 3), round(days * 2 / 3), days})
-    return [(place / days, dates.short_day(span.start + timedelta(days=place))) for place in places]
+    return tuple((place / days, dates.short_day(span.start + timedelta(days=place))) for place in places)
 
 
 def _included(one: Statistics, most: Decimal, high: Decimal = ZERO) -> tuple[Decimal, str] | None:
@@ -300,15 +301,17 @@ def _said_ahead(one: Statistics) -> str:
 def _axis(unit: Unit, most: Decimal, mark: tuple[Decimal, str] | None = None, high: Decimal = ZERO) -> chart.Write:
     """How the words of one axis are written, up to the `most` of it: all of them in full, or all in short."""
     is_short = max([most, high, *([mark[0]] if mark else [])]) >= COMPACT
+    return partial(_word, unit, is_short)
 
-    def write(value: Decimal) -> str:
-        if is_short:
-            number = str(format_compact_decimal(value, locale=language.current(), fraction_digits=2))
-        if not is_short or number.isdecimal():  # in some languages thousands have no word, and lose their point
-            number = usage_tables.number(unit, value)
-        return f"{number} {unit.symbol}".strip()
 
-    return write
+@language.said_once
+def _word(unit: Unit, is_short: bool, value: Decimal) -> str:
+    """Remembered: the axes of most charts have the same round values."""
+    if is_short:
+        number = str(format_compact_decimal(value, locale=language.current(), fraction_digits=2))
+    if not is_short or number.isdecimal():  # in some languages thousands have no word, and lose their point
+        number = usage_tables.number(unit, value)
+    return f"{number} {unit.symbol}".strip()
 
 
 def _smallest(unit: Unit) -> Decimal:
