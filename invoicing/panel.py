@@ -28,7 +28,7 @@ def _updated(at: datetime, _second: int, _zone: tzinfo) -> str:
 @dataclass(frozen=True, slots=True)
 class Panel:
     """The figures of a metric, and what they are in words; the `chart` of them, if one was drawn, and the address of
-    its own `page`, if it has one that this is not."""
+    its own `page`, as the page that this stands on leads there, if it has one that this is not."""
 
     figures: Statistics
     chart: Chart | None = None

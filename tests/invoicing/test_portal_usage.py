@@ -4,14 +4,17 @@ import re
 import uuid
 from datetime import timedelta
 from decimal import Decimal as D
+from urllib.parse import urljoin
 
 import pytest
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from catalog import price_book
+from catalog.models import ClientUser, Role, Service
 from invoicing import overview, statistics
 from invoicing.billing import create_invoices
 from metering import prepared
@@ -349,6 +352,23 @@ def test_the_page_of_a_service_carries_no_token_of_forms(client, sara):
     response = client.get(reverse("portal_service", args=[own.public_id]))
     assert "csrfmiddlewaretoken" not in response.content.decode()
     assert list(response.cookies) == []
+
+
+def test_every_page_that_lies_below_a_service_is_there(client, own, sara):
+    ClientUser.objects.update(role=Role.OWNER)
+    client.force_login(sara)
+    where = reverse("portal_service", args=[own.public_id])
+    links = set(re.findall(r'href="([^"/#][^"#]*)', client.get(where).content.decode()))
+    assert {"alerts/new/", "prices/", "usage.csv"} < links
+    assert any(link.startswith("metrics/") for link in links)
+    assert {link: client.get(urljoin(where, link)).status_code for link in links} == dict.fromkeys(links, 200)
+
+
+@pytest.mark.parametrize("status", Service.Status)
+def test_the_state_of_a_service_is_said_by_its_name(status):
+    with translation.override("de"):
+        shown = render_to_string("_partials/_state.html", {"service": Service(status=status)})
+        assert str(status.label) in shown
 
 
 def test_a_panel_unfolds_only_what_it_has(client, sara):
