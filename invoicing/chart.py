@@ -33,7 +33,8 @@ Write = Callable[[Decimal], str]
 
 
 class Point(NamedTuple):
-    """A value at a place from left, 0, to right, 1, between which it must lie. It is only drawn: a float is enough."""
+    """A value at a place from left, 0, to right, 1, between which it must lie. It is only drawn: a float is enough, and
+    since there are many of them, a plain pair."""
 
     place: float
     value: float
@@ -141,7 +142,7 @@ def draw_line(
     title: str,
     sentence: str,
     table: Callable[[], Table],
-    parts: Iterable[Sequence[Point]],
+    parts: Iterable[Sequence[tuple[float, float]]],
     most: Decimal,
     last_said: str,
     write: Write,
@@ -158,7 +159,7 @@ def draw_line(
     `ticks` are places with their words, `mark` is a value with what it means. `ahead` begins at the last value.
     """
     drawn = [part for part in parts if part]
-    last = drawn[-1][-1] if drawn else None
+    last = Point(*drawn[-1][-1]) if drawn else None
     axis = scale(max([most, *([ahead.high] if ahead else []), *([mark[0]] if mark else [])]), smallest=smallest)
     lines = tuple(_line(part, axis) for part in drawn)
     said = _mark(mark, axis, last) if mark else None
@@ -168,7 +169,7 @@ def draw_line(
         table=table,
         lines=lines,
         areas=tuple(
-            f"{_x(part[0].place)},{DEPTH} {line} {_x(part[-1].place)},{DEPTH}"
+            f"{_x(part[0][0])},{DEPTH} {line} {_x(part[-1][0])},{DEPTH}"
             for part, line in zip(drawn, lines, strict=True)
         ),
         ahead=_ahead(last, ahead.expected, axis) if ahead and last else "",
@@ -238,10 +239,10 @@ def spread(labels: Sequence[str], most: int = 4) -> list[tuple[float, str]]:
     return [((number + 0.5) / len(labels), labels[number]) for number in sorted(chosen)]
 
 
-def _line(part: Sequence[Point], axis: Scale) -> str:
+def _line(part: Sequence[tuple[float, float]], axis: Scale) -> str:
     if len(part) == 1:  # a point alone would not be seen
-        only = part[0]
-        part = [Point(max(only.place - 0.004, 0), only.value), Point(min(only.place + 0.004, 1), only.value)]
+        [(place, value)] = part
+        part = [(max(place - 0.004, 0), value), (min(place + 0.004, 1), value)]
     deep = DEPTH / float(axis.top)
     places = [number for place, value in part for number in (place * WIDTH, DEPTH - value * deep)]
     return " ".join(["%.1f,%.1f"] * len(part)) % tuple(places)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from catalog.pricing import ONE, ZERO
 from invoicing import chart, usage_tables
-from invoicing.chart import Ahead, Chart, Point
+from invoicing.chart import Ahead, Chart
 from invoicing.forecast import fraction
 from invoicing.history import Month
 from invoicing.statistics import Statistics
@@ -45,16 +45,16 @@ def of_panel(one: Statistics, today: date) -> Chart | None:
 
 def of_days(one: Statistics, days: Period) -> Chart:
     """Draw some days: a bar each for what adds up, a line for a level."""
-    points = one.days.between(days.start, days.end)
-    values = {day: one.unit.from_base(value) for day, value in points if day not in one.days.lumps}
-    lumps = {day: one.unit.from_base(value) for day, value in points if day in one.days.lumps}
+    stored = dict(one.days.between(days.start, days.end))
+    lumps = {day: stored.pop(day) for day in one.days.lumps & stored.keys()}
+    values = {day: one.unit.from_base(value) for day, value in stored.items()}
     name = str(one.metric)
     title = _("%(metric)s each day") % {"metric": name}
     shown = _each_day(days.start, days.end - ONE_DAY)
     most = max(values.values(), default=ZERO)
     mark = _included(one, most) if not one.metric.adds_up else None
     write, smallest = _axis(one.unit, most, mark), _smallest(one.unit)
-    table = partial(usage_tables.of_days, one, values, shown, lumps)
+    table = partial(usage_tables.of_days, one, stored, shown, lumps)
     sentence = _sentence(one, title, values.values())
     if not one.metric.adds_up:
         parts, gaps = _runs(shown, values)
@@ -63,7 +63,7 @@ def of_days(one: Statistics, days: Period) -> Chart:
             sentence=sentence,
             table=table,
             parts=[
-                [Point((day - days.start).days / max(days.days - 1, 1), float(values[day])) for day in part]
+                [((day - days.start).days / max(days.days - 1, 1), float(values[day])) for day in part]
                 for part in parts
             ],
             most=most,
@@ -129,12 +129,11 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     drawn = []
     before, first, days, factor = 0.0, start.toordinal(), span.days, one.unit.factor
     for part in parts:
-        line = [Point((part[0].toordinal() - first) / days, before)]
+        line = [((part[0].toordinal() - first) / days, before)]
         line += [
-            Point((day.toordinal() - first + 1) / days if day != last else now, float(totals[day]) / factor)
-            for day in part
+            ((day.toordinal() - first + 1) / days if day != last else now, float(totals[day]) / factor) for day in part
         ]
-        before = line[-1].value
+        _last, before = line[-1]
         drawn.append(line)
     most, so_far = one.unit.from_base(max(totals.values())), one.unit.from_base(totals[last])
     mark = _included(one, most, one.outlook.quantities.high if one.outlook else ZERO)
@@ -169,27 +168,29 @@ def _filled(shown: Sequence[date], totals: Mapping[date, Decimal], last: date) -
 def _of_levels(one: Statistics, term: Period, today: date) -> Chart:
     name = str(one.metric)
     title = _("%(metric)s each day") % {"metric": name}
-    values = {day: one.unit.from_base(value) for day, value in one.days.between(term.start, term.end)}
+    values = dict(one.days.between(term.start, term.end))
     last = max(values)
+    least, most, now = (
+        one.unit.from_base(value) for value in (min(values.values()), max(values.values()), values[last])
+    )
     until = max(last, min(today, term.end - ONE_DAY)) if one.is_stale else last
     shown = _each_day(min(values), until)
     parts, gaps = _runs(shown, values)
-    now, first, days = _place_of(one, term, last), term.start.toordinal(), term.days
+    place, first, days, factor = _place_of(one, term, last), term.start.toordinal(), term.days, one.unit.factor
     level = one.outlook.level if one.outlook and not one.is_stale else None
-    most = max(values.values())
     mark = _included(one, most, level.high if level else ZERO)
     write = _axis(one.unit, most, mark, level.high if level else ZERO)
     return chart.draw_line(
         title=title,
-        sentence=_sentence(one, title, values.values()),
+        sentence=_sentence(one, title, [least, most, now]),
         table=partial(usage_tables.of_days, one, values, shown),
         parts=[
-            [Point((day.toordinal() - first) / days if day != last else now, float(values[day])) for day in part]
+            [((day.toordinal() - first) / days if day != last else place, float(values[day]) / factor) for day in part]
             for part in parts
         ],
         most=most,
-        last_said=write(values[last]),
-        gaps=_gaps(term, gaps, values, now),
+        last_said=write(now),
+        gaps=_gaps(term, gaps, values, place),
         ahead=Ahead(level.low, level.expected, level.high) if level else None,
         write=write,
         ticks=_ticks(term),

@@ -26,14 +26,14 @@ def of_days(
     one: Statistics, values: Mapping[date, Decimal], shown: Sequence[date], lumps: Mapping[date, Decimal] | None = None
 ) -> Table:
     """A row for each day, and one for all days in a row without a value; for a level, one for all on which it was the
-    same. `lumps` are values that stand for the days before theirs, too."""
+    same. `lumps` are values that stand for the days before theirs, too. All are in the base of the unit."""
     unit, name = one.unit, str(one.metric)
 
     def said(day: date) -> Decimal | str:
         if day in values:
-            return values[day]
+            return unit.from_base(values[day])
         if lumps and day in lumps:
-            return _("%(quantity)s up to here") % {"quantity": number(unit, lumps[day])}
+            return _("%(quantity)s up to here") % {"quantity": number(unit, unit.from_base(lumps[day]))}
         return _("no values")
 
     written = zip(shown, _column(unit, [said(day) for day in shown]), strict=True)
