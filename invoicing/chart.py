@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
+from metering import language
 from metering.decimals import EXACT
 
 #: Lines are drawn in a box of this width, which is stretched to that of the page.
@@ -107,8 +108,7 @@ class Chart:
     base: int = TOP + DEPTH
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """An axis from 0 to `top`, with a line at each `step`."""
 
     step: Decimal
@@ -252,8 +252,10 @@ def _ahead(last: Point, value: Decimal, axis: Scale) -> str:
     return f"{_x(last.place)},{_y(last.value, axis)} {_x(1)},{_y(value, axis)}"
 
 
+@language.said_once
 def _grid(axis: Scale, write: Write, *, above: int = 4) -> tuple[Mark, ...]:
-    """The lines of the grid, with the base of their words so many pixels `above` them."""
+    """The lines of the grid, with the base of their words so many pixels `above` them. Remembered: most axes are one of
+    a few."""
     heights = [(TOP + axis.y(value), value) for value in axis.lines]
     return tuple(Mark(y=_pixels(y), label=write(value), label_y=_pixels(y - above)) for y, value in heights)
 

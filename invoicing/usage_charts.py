@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import partial
-from itertools import groupby
+from functools import cache, partial
+from itertools import accumulate, groupby
 
 from babel.numbers import format_compact_decimal
 from django.utils.translation import gettext as _
@@ -115,10 +115,8 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     name = str(one.metric)
     title = _("%(metric)s since %(day)s") % {"metric": name, "day": dates.long_day(start)}
     points = one.days.between(start, term.end)
-    totals: dict[date, Decimal] = {}
-    total = ZERO
-    for day, value in points:
-        totals[day] = total = EXACT.add(total, value)
+    measured, values = zip(*points, strict=True)
+    totals = dict(zip(measured, accumulate(values, EXACT.add), strict=True))
     last = max(totals)
     until = max(last, min(today, span.end - ONE_DAY)) if one.is_stale else last
     shown = _each_day(start, until)
@@ -156,8 +154,10 @@ def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
     )
 
 
-def _filled(shown: Sequence[date], totals: Mapping[date, Decimal], last: date) -> dict[date, Decimal]:
+def _filled(shown: Sequence[date], totals: dict[date, Decimal], last: date) -> dict[date, Decimal]:
     first = min(totals)
+    if len(totals) == (last - first).days + 1:
+        return totals
     filled: dict[date, Decimal] = {}
     for day in shown:
         if first <= day <= last:
@@ -206,7 +206,9 @@ def _each_day(first: date, last: date) -> list[date]:
 
 def _runs(shown: Sequence[date], values: Mapping[date, Decimal]) -> tuple[list[list[date]], list[tuple[date, date]]]:
     """Cut days into those that follow each other with a value, and into gaps as their first and last days. What was
-    before the first value is no gap: nobody looked."""
+    before the first value is no gap: nobody looked. Values are of days that are shown."""
+    if len(values) == len(shown):
+        return [list(shown)], []
     parts, gaps = [], []
     for has_value, group in groupby(shown, key=values.__contains__):
         days = list(group)
@@ -301,13 +303,18 @@ def _said_ahead(one: Statistics) -> str:
 
 def _axis(unit: Unit, most: Decimal, mark: tuple[Decimal, str] | None = None, high: Decimal = ZERO) -> chart.Write:
     """How the words of one axis are written, up to the `most` of it: all of them in full, or all in short."""
-    is_short = max([most, high, *([mark[0]] if mark else [])]) >= COMPACT
+    return _words(unit, max([most, high, *([mark[0]] if mark else [])]) >= COMPACT)
+
+
+@cache
+def _words(unit: Unit, is_short: bool) -> chart.Write:
+    """The same one for axes that are written alike, so that their grids are remembered."""
     return partial(_word, unit, is_short)
 
 
 @language.said_once
 def _word(unit: Unit, is_short: bool, value: Decimal) -> str:
-    """Remembered: the axes of most charts have the same round values."""
+    """Remembered: most charts have some of the same values."""
     if is_short:
         number = str(format_compact_decimal(value, locale=language.current(), fraction_digits=2))
     if not is_short or number.isdecimal():  # in some languages thousands have no word, and lose their point

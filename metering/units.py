@@ -40,6 +40,10 @@ class Unit:
     factor: int = 1
     base: str = ""
 
+    def __hash__(self) -> int:
+        """By its code alone: what is remembered of a unit is looked up often."""
+        return hash(self.code)
+
     @property
     def is_whole(self) -> bool:
         return self.places == 0

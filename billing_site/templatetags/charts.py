@@ -2,6 +2,7 @@
 for all the rest of it."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from django import template
 from django.utils.safestring import SafeString
@@ -62,9 +63,7 @@ def _parts(chart: Chart) -> Iterator[str]:
     """The parts of a chart, what lies below others first. All but words are numbers."""
     for gap in chart.gaps:
         yield f'<rect class="gap" x="{gap.x}%" y="{chart.top}" width="{gap.width}%" height="{chart.depth}"/>'
-    yield _across("base", str(chart.base))
-    for line in chart.grid:
-        yield _across("grid", line.y)
+    yield _behind(chart.base, chart.grid)
     for bar in chart.bars:
         yield f'<rect class="bar" x="{bar.x}%" y="{bar.y}" width="{bar.width}%" height="{bar.height}"/>'
     if chart.lines:
@@ -73,14 +72,30 @@ def _parts(chart: Chart) -> Iterator[str]:
         yield _across("mark", mark.y)
         yield _text(mark, f'class="say" x="{mark.x}%" text-anchor="end"')
     if not chart.axis:
-        for line in chart.grid:
-            yield _text(line, 'class="say" x="0"')
+        yield _inside(chart.grid)
     if dot := chart.dot:
         beside = -8 if dot.anchor == "end" else 8
         yield f'<circle class="dot" cx="{dot.x}%" cy="{dot.y}" r="4"/>'
         yield _text(dot, f'class="say-strong" x="{dot.x}%" dx="{beside}" text-anchor="{dot.anchor}"')
-    for tick in chart.ticks:
-        yield _text(tick, f'x="{tick.x}%" text-anchor="{tick.anchor}"', y=str(chart.height - 4))
+    yield _below(chart.ticks, chart.height)
+
+
+# Remembered, since most charts have one of a few axes.
+
+
+@lru_cache(maxsize=1024)
+def _behind(base: int, grid: tuple[Mark, ...]) -> str:
+    return _across("base", str(base)) + "".join(_across("grid", line.y) for line in grid)
+
+
+@lru_cache(maxsize=1024)
+def _inside(grid: tuple[Mark, ...]) -> str:
+    return "".join(_text(line, 'class="say" x="0"') for line in grid)
+
+
+@lru_cache(maxsize=1024)
+def _below(ticks: tuple[Mark, ...], height: int) -> str:
+    return "".join(_text(tick, f'x="{tick.x}%" text-anchor="{tick.anchor}"', y=str(height - 4)) for tick in ticks)
 
 
 def _curves(chart: Chart) -> Iterator[str]:
