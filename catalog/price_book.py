@@ -25,7 +25,7 @@ SELECT s.product_id, md5(string_agg(concat_ws(' ', s.id, s.xmin, s.ctid, m.xmin,
 FROM catalog_metricsetting s
 JOIN metering_metric m ON m.id = s.metric_id
 LEFT JOIN catalog_pricingversion v ON v.setting_id = s.id
-WHERE s.product_id = ANY(%s)
+WHERE s.product_id = ANY(%(products)s)
 GROUP BY s.product_id
 """
 
@@ -62,4 +62,4 @@ def remembered(products: Collection[int]) -> Mapping[int, list[MetricSetting]]:
 
 def asked_of(products: Collection[int]) -> Question:
     """Return what is asked to know whether something changed."""
-    return Question(_WRITTEN, [list(products)], len(products))
+    return Question(_WRITTEN, {"products": list(products)}, len(products))

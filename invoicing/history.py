@@ -85,7 +85,7 @@ SELECT l.tenant_id, l.metric_id, l.value, l.quota, l.read_at,
 FROM metering_latest l
 JOIN metering_tenant t ON t.id = l.tenant_id
 JOIN metering_server s ON s.id = t.server_id
-WHERE l.tenant_id = ANY(%s)
+WHERE l.tenant_id = ANY(%(tenants)s)
 """
 
 
@@ -96,7 +96,7 @@ def newest(tenants: Collection[int]) -> dict[Key, Newest]:
 
 def asked_newest(tenants: Collection[int]) -> Question:
     """Return what is asked to know them."""
-    return Question(_NEWEST, [list(tenants)], len(tenants))
+    return Question(_NEWEST, {"tenants": list(tenants)}, len(tenants))
 
 
 #: The days of what is measured by the day, which have no month; and of totals of a month the last reading of each day,

@@ -7,6 +7,7 @@ thinks of every array as ten values.
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,8 +220,14 @@ class _Preparing(Cursor[tuple[Any, ...]]):
         self, statement: str, values: Sequence[Any] | Mapping[str, Any]
     ) -> tuple[bytes, Sequence[bytes], Sequence[int] | None]:
         """Return the name of a statement, and what is given to it as the server reads it."""
-        text, names = _numbered(statement)
-        given = [values[name] for name in names] if isinstance(values, Mapping) else values
+        given: Sequence[Any]
+        if isinstance(values, Mapping):
+            alone = tuple(name for name in _lists(statement) if len(values[name]) == 1)
+            statement = _comparing(statement, alone)
+            text, names = _numbered(statement)
+            given = [_alone(values[name]) if name in alone else values[name] for name in names]
+        else:
+            text, given = _numbered(statement)[0], values
         said = self._translated.dump_sequence([_as_text(value) for value in given], [PyFormat.AUTO] * len(given))
         types = self._translated.types or ()
         name = self._names.get((statement, types))
@@ -258,6 +265,29 @@ def _numbered(statement: str) -> tuple[bytes, list[str]]:
         return f"${numbers.setdefault(place[1] or str(len(numbers)), len(numbers) + 1)}"
 
     return re.sub(r"%(?:%|s|\((\w+)\)s)", number, statement).encode(), list(numbers)
+
+
+@cache
+def _lists(statement: str) -> list[str]:
+    """The names of lists in which a statement looks for something, and that stand nowhere else in it."""
+    looked_in = Counter(re.findall(r"= ANY\(%\((\w+)\)s\)", statement))
+    return [name for name, times in looked_in.items() if statement.count(f"%({name})s") == times]
+
+
+@cache
+def _comparing(statement: str, alone: tuple[str, ...]) -> str:
+    """Return a statement for lists of which these have one thing alone: PostgreSQL prepares a list anew for each table
+    that it looks in, and usage has one for each month."""
+    for name in alone:
+        statement = statement.replace(f"= ANY(%({name})s)", f"= %({name})s")
+    return statement
+
+
+def _alone(values: Sequence[Any]) -> Any:
+    """Return the one of a list. Of an id PostgreSQL knows what type it is; psycopg would name one of three by its
+    size, for each of which the statement would be prepared."""
+    [value] = values
+    return str(value) if type(value) is int else value
 
 
 def _as_text(value: Any) -> Any:

@@ -84,6 +84,32 @@ def test_lists_arrive_as_they_are():
     assert execute("SELECT %(ids)s::bigint[] AS named", {"ids": ids}) == [(ids,)]
 
 
+@pytest.mark.parametrize("ids", [[], [1], [2**40], [1, 2**40], [-5, 1, 1]])
+@pytest.mark.parametrize("names", [[], ["a,b"], ["{"], ["a,b", "NULL"]])
+def test_what_is_looked_for_in_a_list_is_found_however_long_it_is(ids, names):
+    known = "(VALUES (1::bigint, 'a,b'), (2^40::bigint, '{'), (-5, 'NULL')) known (id, name)"
+    statement = f"SELECT id, name FROM {known} WHERE id = ANY(%(ids)s) OR name = ANY(%(names)s) ORDER BY id"
+    rows = [(-5, "NULL"), (1, "a,b"), (2**40, "{")]
+    assert execute(statement, {"ids": ids, "names": names}) == [row for row in rows if row[0] in ids or row[1] in names]
+
+
+def test_one_alone_is_compared_and_no_list_is_made_of_it():
+    statement = "SELECT 5 = ANY(%(ids)s) AND %(day)s::date = ANY(%(days)s) AS compared"
+    for number in (5, 70_000, 5):
+        said = {"ids": [number], "days": [date(2026, 11, 5)], "day": date(2026, 11, 5)}
+        assert execute(statement, said) == [(number == 5,)]
+    assert execute(statement, {**said, "ids": [5, 6]}) == [(True,)]
+    assert {statement for statement in planned() if "compared" in statement} == {
+        "SELECT 5 = $1 AND $2::date = $3 AS compared",
+        "SELECT 5 = ANY($1) AND $2::date = $3 AS compared",
+    }
+
+
+def test_a_list_that_is_more_than_looked_in_stays_one():
+    statement = "SELECT 5 = ANY(%(ids)s), cardinality(%(ids)s::int[])"
+    assert execute(statement, {"ids": [5]}) == [(True, 1)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_connection_that_was_closed_is_opened_anew():
     before = execute("SELECT pg_backend_pid()")
