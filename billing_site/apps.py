@@ -8,8 +8,9 @@ class BillingSiteConfig(AppConfig):
     name = "billing_site"
 
     def ready(self) -> None:
-        from billing_site import checks, roles, threads  # noqa: F401 (checks registers them)
+        from billing_site import checks, plain_settings, roles, threads  # noqa: F401 (checks registers them)
 
+        plain_settings.read_plainly()
         threads.keep_apart()
         threads.remember_texts()
 

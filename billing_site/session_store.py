@@ -1,17 +1,18 @@
 """Sessions in the database as Django keeps them, looked up with each page that a person opens."""
 
+from typing import Any
+
 from django.contrib.sessions.backends import db
-from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from metering.prepared import Prepared
+from metering.prepared import execute
 
-_SESSION = Prepared(lambda key, now: Session.objects.filter(session_key=key, expire_date__gt=now))
+_DATA = "SELECT session_data FROM django_session WHERE session_key = %s AND expire_date > %s"
 
 
 class SessionStore(db.SessionStore):
-    def _get_session_from_db(self) -> Session | None:
-        found = _SESSION.first(self.session_key, timezone.now())
-        if found is None:
-            self._session_key = None
-        return found
+    def load(self) -> dict[str, Any]:
+        for (data,) in execute(_DATA, [self.session_key, timezone.now()]):
+            return self.decode(data)
+        self._session_key = None
+        return {}
