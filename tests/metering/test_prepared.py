@@ -8,8 +8,9 @@ from django.contrib.sessions.models import Session
 from django.db import DataError, OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.models import DateField, ExpressionWrapper
 from django.db.models.functions import Length
+from django.db.models.signals import post_init, pre_init
 
-from catalog.models import ClientUser, Service, User
+from catalog.models import Client, ClientUser, Service, User
 from metering import partitions
 from metering.models import Usage
 from metering.prepared import FEW, Prepared, Question, any_of, execute, together
@@ -61,6 +62,48 @@ def test_what_is_annotated_comes_with_it():
     )
     service = longer.first("a.example", date(2026, 11, 5))
     assert (service.length, service.today) == (9, date(2026, 11, 5))
+
+
+def state_of(one):
+    """All that an instance knows, with what came with it."""
+    state, fetched = one._state, one._state.fields_cache
+    known = {name: value for name, value in vars(one).items() if name != "_state"}
+    related = {name: state_of(other) if other is not None else None for name, other in fetched.items()}
+    return known, one.get_deferred_fields(), state.adding, state.db, related
+
+
+@pytest.mark.parametrize("tenant", ["bob", None])
+@pytest.mark.parametrize("left_out", [(), ("cycle", "client__name", "tenant__server__settings")])
+def test_instances_are_as_django_makes_them(tenant, left_out):
+    one = a_service(a_product(), tenant=tenant and a_tenant(a_server(), tenant))
+
+    def build(pk):
+        rows = Service.objects.filter(pk=pk).select_related("client", "product", "tenant__server")
+        return rows.defer(*left_out) if left_out else rows
+
+    found, known = Prepared(build).first(one.pk), build(one.pk).get()
+    assert state_of(found) == state_of(known)
+    assert bool(found.get_deferred_fields()) == bool(left_out)
+    found.name = "changed.example"
+    found.save()
+    assert Service.objects.get(pk=one.pk).name == "changed.example"
+
+
+@pytest.mark.parametrize("signal", [pre_init, post_init])
+def test_who_listens_to_instances_is_told_of_them(signal):
+    a_service(a_product("Web"), a_client("One"), name="a.example")
+    told = []
+
+    def listen(sender, **_given):
+        told.append(sender)
+
+    signal.connect(listen, sender=Client)
+    try:
+        listened_to = Prepared(lambda name: Service.objects.filter(name=name).select_related("client"))
+        assert listened_to.first("a.example").client.name == "One"
+    finally:
+        signal.disconnect(listen, sender=Client)
+    assert told == [Client]
 
 
 def test_instants_are_as_django_reads_them():
