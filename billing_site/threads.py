@@ -10,6 +10,7 @@ import threading
 from collections import defaultdict
 from typing import Any
 
+from django.db import connections
 from django.urls import base
 from django.utils import timezone, translation
 from django.utils.translation import trans_real
@@ -25,6 +26,11 @@ def keep_apart() -> None:
     timezone._active = threading.local()  # type: ignore[attr-defined]
     base._urlconfs, base._prefixes = threading.local(), threading.local()  # type: ignore[attr-defined]
     base.set_script_prefix(begins)
+    # Connections to the database are of a thread anyway; those that there are stay its own.
+    known = connections.all(initialized_only=True)
+    connections._connections = threading.local()  # type: ignore[attr-defined]
+    for each in known:
+        connections[each.alias] = each
 
 
 def remember_texts() -> None:
