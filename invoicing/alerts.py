@@ -7,7 +7,7 @@ services of a client, in its currency.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,11 +24,14 @@ from invoicing import quiet, statistics
 from invoicing.models import Alert, Crossing, Message
 from invoicing.statistics import Statistics
 from metering.decimals import EXACT, exact_sum, round_half_up
+from metering.prepared import Prepared, any_of
 
 #: Services whose statistics are read at once, and some more where a client has many.
 BATCH = 500
 #: Decimals of a value that is kept.
 PLACES = 6
+#: So many crossings stand on a client's first page.
+SHOWN = 5
 
 Measure = Alert.Measure
 
@@ -68,11 +71,16 @@ def watch(*, at: datetime, should_stop: Callable[[], bool] = lambda: False) -> W
     return done
 
 
-def open_for(clients: Iterable[int]) -> QuerySet[Crossing]:
-    """The crossings that last, of alerts that these clients set, the newest first."""
-    return Crossing.objects.filter(
-        alert__client__in=list(clients), ended_at=None, alert__is_active=True
-    ).select_related("alert__setting__metric", "service", "alert__client")
+_OPEN = Prepared(
+    lambda clients: Crossing.objects.filter(
+        alert__client__in=any_of(clients), ended_at=None, alert__is_active=True
+    ).select_related("alert__setting__metric", "service", "alert__client")[:SHOWN]
+)
+
+
+def open_for(clients: Collection[int]) -> list[Crossing]:
+    """The crossings that last, of alerts that these clients set, the newest first, SHOWN at most."""
+    return _OPEN.all(list(clients))
 
 
 def end(alert: Alert, *, at: datetime) -> None:

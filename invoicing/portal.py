@@ -25,8 +25,6 @@ from metering.prepared import Prepared, any_of
 
 #: So many services stand on the first page, and on one of the list.
 ON_HOME, PAGE = 25, 50
-#: So many alerts that were reached stand on the first page.
-MOST_ALERTS = 5
 #: Services that run come before those that are over.
 ORDER = ("status", "name", "pk")
 RELATED = ("client__tax_rate", "product", "tenant__server")
@@ -50,6 +48,9 @@ _SERVICE = Prepared(
         .order_by()
     )
 )
+_SERVICES = Prepared(
+    lambda clients: Service.objects.of_clients(any_of(clients)).select_related(*RELATED).order_by(*ORDER)
+)
 _INVOICE = Prepared(
     lambda today, pk, clients: (
         Invoice.objects.of_clients(any_of(clients))
@@ -61,8 +62,7 @@ _INVOICE = Prepared(
 
 
 def _own_services(request: HttpRequest) -> list[Service]:
-    own = Service.objects.of_clients(clients_of(request)).select_related(*RELATED)
-    return list(own.order_by(*ORDER))
+    return _SERVICES.all(clients_of(request))
 
 
 def _own_service(request: HttpRequest, public_id: UUID) -> Service:
@@ -98,7 +98,7 @@ def home(request: HttpRequest) -> HttpResponse:
             "has_several_clients": len(clients) > 1,
             "next_invoices": overview.next_invoices(glances, today=today),
             "unpaid": (unpaid := receivables.of(clients, today)),
-            "crossings": alerts.open_for(clients)[:MOST_ALERTS],
+            "crossings": alerts.open_for(clients),
             "invoices": receivables.latest(clients, unpaid),
         },
     )

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import DateField, ExpressionWrapper, Q, prefetch_related_objects
 
-from invoicing.models import Invoice, Receivable
+from invoicing.models import Invoice
+from metering.prepared import Prepared, any_of, execute
 
 #: So many invoices are named.
 SHOWN = 5
@@ -43,35 +44,48 @@ class Unpaid:
         return None if self.is_overdue else self.first_due_on
 
 
+_SUMS = """
+SELECT i.currency, sum(r."left"), count(*), min(r.due_on),
+    sum(r."left") FILTER (WHERE r.due_on < %(today)s), count(*) FILTER (WHERE r.due_on < %(today)s)
+FROM invoicing_receivable r
+JOIN invoicing_invoice i ON i.id = r.invoice_id
+WHERE r.client_id = ANY(%(clients)s) AND r."left" > 0
+GROUP BY i.currency
+ORDER BY i.currency
+"""
+_UNPAID = Prepared(
+    lambda clients, today: (
+        Invoice.objects.of_clients(any_of(clients))
+        .in_state("unpaid", date.max)
+        .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
+    )
+)
+_SETTLED = Prepared(
+    lambda clients, today: (
+        Invoice.objects.of_clients(any_of(clients))
+        .filter(Q(receivable=None) | Q(receivable__left__lt=0))
+        .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
+    )
+)
+
+
 def of(clients: Collection[int], today: date) -> Unpaid:
     """Return what some clients have to pay, named by their ids, in two queries."""
-    rows = (
-        Receivable.objects.filter(client__in=clients, left__gt=0)
-        .order_by("invoice__currency")
-        .values("invoice__currency")
-        .annotate(
-            sum=Sum("left"),
-            count=Count("pk"),
-            first=Min("due_on"),
-            late=Sum("left", filter=Q(due_on__lt=today)),
-            late_count=Count("pk", filter=Q(due_on__lt=today)),
-        )
-    )
-    found = list(rows)
-    invoices = Invoice.objects.of_clients(clients).in_state("unpaid", today).with_state(today) if found else None
+    rows = execute(_SUMS, {"clients": list(clients), "today": today})
     return Unpaid(
-        invoices=list(invoices[:SHOWN]) if invoices is not None else [],
-        count=sum(row["count"] for row in found),
-        totals=[(row["invoice__currency"], row["sum"]) for row in found],
-        overdue_count=sum(row["late_count"] for row in found),
-        overdue_totals=[(row["invoice__currency"], row["late"]) for row in found if row["late"]],
-        first_due_on=min((row["first"] for row in found), default=None),
+        invoices=_UNPAID.all(list(clients), today) if rows else [],
+        count=sum(count for _, _, count, _, _, _ in rows),
+        totals=[(currency, left) for currency, left, *_ in rows],
+        overdue_count=sum(count for *_, count in rows),
+        overdue_totals=[(currency, late) for currency, *_, late, _ in rows if late],
+        first_due_on=min((first for _, _, _, first, _, _ in rows), default=None),
         today=today,
     )
 
 
 def latest(clients: Collection[int], unpaid: Unpaid, most: int = SHOWN) -> list[Invoice]:
-    """Return the newest documents of some clients, after those that are unpaid, with their state."""
+    """Return the newest documents of some clients, SHOWN at most, after those that are unpaid, with their state."""
     first = sorted(unpaid.invoices[:most], key=lambda invoice: (invoice.due_on, invoice.number))
-    settled = Invoice.objects.of_clients(clients).filter(Q(receivable=None) | Q(receivable__left__lt=0))
-    return [*first, *settled.with_state(unpaid.today)[:most]][:most]
+    found = [*first, *_SETTLED.all(list(clients), unpaid.today)][:most]
+    prefetch_related_objects(found, "credits")  # whose state is that of what it gives back
+    return found
