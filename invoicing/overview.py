@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from catalog.models import Client, ProductPrice, Service
+from django.db.models import DateField
+
+from catalog.models import Client, Service
 from catalog.money import round_amount
 from catalog.pricing import ZERO
 from invoicing import statistics
@@ -14,12 +16,22 @@ from invoicing.forecast import NOTHING, Range
 from invoicing.models import DraftInvoice
 from invoicing.statistics import Statistics
 from metering.decimals import exact_sum
+from metering.prepared import Prepared, any_of, execute
 
 #: Product, cycle and currency.
 PriceKey = tuple[int, str, str]
 
 #: So many services of an invoice are named.
 NAMED = 6
+
+_PRICES = "SELECT product_id, cycle, currency, amount FROM catalog_productprice WHERE product_id = ANY(%(products)s)"
+_DRAFTS = Prepared(
+    lambda services, days: (
+        DraftInvoice.objects.filter(service__in=any_of(services), term_start__in=any_of(days, DateField()))
+        .order_by("service_id", "-version")
+        .defer("lines")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +162,8 @@ def next_invoices(glances: Sequence[Glance], *, today: date) -> list[NextInvoice
     """Return what each client is invoiced next, the next one first, in two queries."""
     running = [glance for glance in glances if _is_billed(glance.service)]
     products = {glance.service.product_id for glance in running}
-    rows = ProductPrice.objects.filter(product__in=products)
-    prices = {(row.product_id, row.cycle, row.currency): row.amount for row in rows}
+    rows = execute(_PRICES, {"products": list(products)}, about=len(products))
+    prices = {(product_id, cycle, currency): amount for product_id, cycle, currency, amount in rows}
     return _next_invoices(running, _drafts([glance.service for glance in running]), prices, today)
 
 
@@ -197,10 +209,8 @@ def _issue_day(service: Service, draft: DraftInvoice | None) -> date:
 def _drafts(services: Sequence[Service]) -> dict[int, DraftInvoice]:
     """The newest versions of the drafts that are open, by service."""
     due = {service.pk: service.next_due_on for service in services}
-    rows = DraftInvoice.objects.filter(service__in=list(due), term_start__in=set(due.values()))
-    rows = rows.order_by("service_id", "-version").defer("lines")
     found: dict[int, DraftInvoice] = {}
-    for row in rows:
+    for row in _DRAFTS.all(list(due), list(set(due.values()))):
         if row.term_start == due[row.service_id]:
             found.setdefault(row.service_id, row)
     return found

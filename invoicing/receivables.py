@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from django.db.models import DateField, ExpressionWrapper, Q, prefetch_related_objects
+from django.db.models import DateField, ExpressionWrapper, Q
 
 from invoicing.models import Invoice
 from metering.prepared import Prepared, any_of, execute
@@ -64,6 +64,7 @@ _SETTLED = Prepared(
     lambda clients, today: (
         Invoice.objects.of_clients(any_of(clients))
         .filter(Q(receivable=None) | Q(receivable__left__lt=0))
+        .select_related("credits")
         .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
     )
 )
@@ -86,6 +87,4 @@ def of(clients: Collection[int], today: date) -> Unpaid:
 def latest(clients: Collection[int], unpaid: Unpaid, most: int = SHOWN) -> list[Invoice]:
     """Return the newest documents of some clients, SHOWN at most, after those that are unpaid, with their state."""
     first = sorted(unpaid.invoices[:most], key=lambda invoice: (invoice.due_on, invoice.number))
-    found = [*first, *_SETTLED.all(list(clients), unpaid.today)][:most]
-    prefetch_related_objects(found, "credits")  # whose state is that of what it gives back
-    return found
+    return [*first, *_SETTLED.all(list(clients), unpaid.today)][:most]
