@@ -1,9 +1,9 @@
 """What belongs to a thread, and what is said in its language, where asking takes little.
 
-Django keeps the language, the time zone and where addresses begin so that async code would carry them along
-(`asgiref.local.Local`): asking takes four calls in Python, and the page of a service asks 250 times, which was a tenth
-of what it took. This site is served by threads alone. Django looks each text up in six calls; here what was looked up
-once is remembered in each language.
+Django keeps the language, the time zone, where addresses begin and the connections to the database so that async code
+would carry them along (`asgiref.local.Local`): asking takes four calls in Python, and the page of a service asks 250
+times, which was a tenth of what it took. This site is served by threads alone. Django looks each text up in six calls;
+here what was looked up once is remembered in each language.
 """
 
 import threading
@@ -20,7 +20,7 @@ MOST = 10_000
 
 
 def keep_apart() -> None:
-    """Let each thread keep its language, its time zone and where addresses begin by itself."""
+    """Let each thread keep its language, its time zone, its connections and where addresses begin by itself."""
     begins = base.get_script_prefix()
     trans_real._active = threading.local()  # type: ignore[attr-defined]
     timezone._active = threading.local()  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connections
 from django.utils import timezone, translation
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
@@ -78,3 +79,27 @@ def test_a_process_keeps_it_where_django_looks_for_it():
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "billing_site.settings"}
     said = subprocess.run([sys.executable, "-c", IN_A_PROCESS], env=environment, capture_output=True, text=True)
     assert said.stdout.split() == ["True", "de", "Rechnung", "/"], said.stderr
+
+
+def test_the_connections_of_one_thread_are_not_those_of_another():
+    here = connections["default"]
+    with ThreadPoolExecutor(1) as threads:
+        there = threads.submit(lambda: connections["default"]).result()
+    assert there is not here
+    assert connections["default"] is here
+
+
+BEFORE_THE_APPS = """
+import django
+from django.db import connections
+
+before = connections["default"]
+django.setup()
+print(connections["default"] is before)
+"""
+
+
+def test_a_connection_that_there_was_stays_that_of_its_thread():
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "billing_site.settings"}
+    said = subprocess.run([sys.executable, "-c", BEFORE_THE_APPS], env=environment, capture_output=True, text=True)
+    assert said.stdout.split() == ["True"], said.stderr
