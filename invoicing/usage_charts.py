@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import accumulate, groupby
 
 from babel.numbers import format_compact_decimal
@@ -306,7 +306,7 @@ def _axis(unit: Unit, most: Decimal, mark: tuple[Decimal, str] | None = None, hi
     return _words(unit, max([most, high, *([mark[0]] if mark else [])]) >= COMPACT)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _words(unit: Unit, is_short: bool) -> chart.Write:
     """The same one for axes that are written alike, so that their grids are remembered."""
     return partial(_word, unit, is_short)
