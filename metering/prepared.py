@@ -105,11 +105,13 @@ class _Written:
 
 
 def _maker(model: type[Model]) -> Callable[[str, Sequence[str], Sequence[Any]], Model]:
-    """Return what makes an instance of a row as `Model.from_db` does, if nobody listens and no column is more than its
-    value: Django asks for each."""
+    """Return what makes an instance of a row as Django does, without asking each column whether it is there, and
+    telling those who listen. Where there are some, or the model has a way of its own, or a column is more than its
+    value, it is Django that does."""
     columns = [getattr_static(model, field.attname) for field in model._meta.concrete_fields]
     is_plain = (
         model.__init__ is Model.__init__
+        and model.from_db.__func__ is Model.from_db.__func__  # type: ignore[attr-defined]
         and not any(signal.has_listeners(model) for signal in (pre_init, post_init))
         and all(type(column) in (DeferredAttribute, ForeignKeyDeferredAttribute) for column in columns)
     )

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 from django.contrib.sessions.models import Session
 from django.db import DataError, OperationalError, ProgrammingError, connection, connections, transaction
-from django.db.models import DateField, ExpressionWrapper
+from django.db.models import DateField, ExpressionWrapper, Model
 from django.db.models.functions import Length
 from django.db.models.signals import post_init, pre_init
 
@@ -104,6 +104,19 @@ def test_who_listens_to_instances_is_told_of_them(signal):
     finally:
         signal.disconnect(listen, sender=Client)
     assert told == [Client]
+
+
+def test_a_model_that_makes_its_instances_in_a_way_of_its_own_does(monkeypatch):
+    a_service(a_product("Web"), a_client("One"), name="a.example")
+
+    def from_db(cls, using, names, values):
+        made = Model.from_db.__func__(cls, using, names, values)
+        made.name = made.name.upper()
+        return made
+
+    monkeypatch.setattr(Client, "from_db", classmethod(from_db))
+    loud = Prepared(lambda name: Service.objects.filter(name=name).select_related("client"))
+    assert loud.first("a.example").client.name == "ONE"
 
 
 def test_instants_are_as_django_reads_them():
