@@ -12,19 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from inspect import getattr_static
 from itertools import count
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import BigIntegerField, Field, Func, Model, QuerySet, Value
-from django.db.models.base import ModelState
-from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.functions import Cast
-from django.db.models.query import RelatedPopulator, get_related_populators
-from django.db.models.query_utils import DeferredAttribute
-from django.db.models.signals import post_init, pre_init
 from psycopg import Connection, Cursor, OperationalError
 from psycopg import Error as PsycopgError
 from psycopg.adapt import PyFormat, Transformer
@@ -32,6 +26,8 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.types.datetime import TimestamptzLoader
+
+from metering import instances
 
 #: A plan that is kept does for so many things that are asked about at once.
 FEW = 50
@@ -81,11 +77,11 @@ class _Written:
         first, last = found["select_fields"][0], found["select_fields"][-1]
         self._own = slice(first, last + 1)
         self._make = partial(
-            _maker(found["model"]), compiler.using, [column.target.attname for column, *_ in compiler.select[self._own]]
+            instances.maker(found["model"]),
+            compiler.using,
+            [column.target.attname for column, *_ in compiler.select[self._own]],
         )
-        self._related = get_related_populators(found, compiler.select, compiler.using)  # type: ignore[call-arg]
-        for each in _all_of(self._related):
-            each.model_cls = _Made(_maker(each.model_cls))  # type: ignore[assignment]  # it has what is asked of it
+        self._related = instances.related(found, compiler.select, compiler.using)
         self._annotated = compiler.annotation_col_map or {}
         self._convert = partial(
             compiler.apply_converters, converters=compiler.get_converters([column for column, *_ in compiler.select])
@@ -102,42 +98,6 @@ class _Written:
                 setattr(one, name, row[place])
             made.append(one)
         return made
-
-
-def _maker(model: type[Model]) -> Callable[[str, Sequence[str], Sequence[Any]], Model]:
-    """Return what makes an instance of a row as Django does, without asking each column whether it is there, and
-    telling those who listen. Where there are some, or the model has a way of its own, or a column is more than its
-    value, it is Django that does."""
-    columns = [getattr_static(model, field.attname) for field in model._meta.concrete_fields]
-    is_plain = (
-        model.__init__ is Model.__init__
-        and model.from_db.__func__ is Model.from_db.__func__  # type: ignore[attr-defined]
-        and not any(signal.has_listeners(model) for signal in (pre_init, post_init))
-        and all(type(column) in (DeferredAttribute, ForeignKeyDeferredAttribute) for column in columns)
-    )
-    if not is_plain:
-        return model.from_db
-
-    def make(using: str, names: Sequence[str], values: Sequence[Any]) -> Model:
-        one = model.__new__(model)
-        state = one._state = ModelState()
-        state.adding, state.db = False, using
-        one.__dict__.update(zip(names, values, strict=True))
-        return one
-
-    return make
-
-
-class _Made(NamedTuple):
-    """What a populator asks for instances, in the place of their model."""
-
-    from_db: Callable[[str, Sequence[str], Sequence[Any]], Model]
-
-
-def _all_of(populators: Iterable[RelatedPopulator]) -> Iterator[RelatedPopulator]:
-    for each in populators:
-        yield each
-        yield from _all_of(each.related_populators)
 
 
 @dataclass(frozen=True, slots=True)
