@@ -56,7 +56,7 @@ ORDER BY i.currency
 _UNPAID = Prepared(
     lambda clients, today: (
         Invoice.objects.of_clients(any_of(clients))
-        .in_state("unpaid", date.max)
+        .in_state("unpaid", today)
         .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
     )
 )

@@ -86,7 +86,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         day = Value(today) if isinstance(today, date) else today
         return self.with_credited().annotate(left=left, today=day)  # type: ignore[no-redef]
 
-    def in_state(self, state: str, today: date) -> InvoiceQuerySet:
+    def in_state(self, state: str, today: date | Expression) -> InvoiceQuerySet:
         """Choose invoices that are `unpaid` or `overdue`, the longest first, or `paid`, or that are `credit_notes`.
 
         What is unpaid is found by what is left of it, and not by looking at all that was ever issued.
