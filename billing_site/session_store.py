@@ -12,7 +12,9 @@ _DATA = "SELECT session_data FROM django_session WHERE session_key = %s AND expi
 
 class SessionStore(db.SessionStore):
     def load(self) -> dict[str, Any]:
-        for (data,) in execute(_DATA, [self.session_key, timezone.now()]):
-            return self.decode(data)
-        self._session_key = None
-        return {}
+        rows = execute(_DATA, [self.session_key, timezone.now()])
+        if not rows:
+            self._session_key = None
+            return {}
+        [(data,)] = rows
+        return self.decode(data)
