@@ -161,6 +161,8 @@ def _total(currency: str, glances: list[Glance]) -> Total:
 def next_invoices(glances: Sequence[Glance], *, today: date) -> list[NextInvoice]:
     """Return what each client is invoiced next, the next one first, in two queries."""
     running = [glance for glance in glances if _is_billed(glance.service)]
+    if not running:
+        return []
     products = {glance.service.product_id for glance in running}
     rows = execute(_PRICES, {"products": list(products)}, about=len(products))
     prices = {(product_id, cycle, currency): amount for product_id, cycle, currency, amount in rows}
