@@ -1,5 +1,6 @@
 """What the database knows of the usage of some services at an instant, read in a constant number of queries."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -76,7 +77,7 @@ class Known:
 
     def _look_back(self, services: Sequence[Service], metrics: Collection[Metric]) -> None:
         """Find between which values levels lay; and where the days were not read, those that a forecast needs beyond
-        the lines: of monthly totals, and of the last term where the current one is young."""
+        the lines: of monthly totals, and of the last term where the lines have few days of the current one."""
         today, starts = self.at.date(), {pk: term.start for pk, term in self.terms.items()}
         recently = _since(services, dict.fromkeys(starts, today - BACK))
         levels = [metric.id for metric in metrics if not metric.adds_up]
@@ -88,10 +89,18 @@ class Known:
         if months:
             before = _since(services, {pk: start - BACK for pk, start in starts.items()})
             self.days = history.by_day(before, months, self._until)
-        young = {pk: start - BACK for pk, start in starts.items() if (today - start).days <= FEW}
         daily = [metric for metric in metrics if metric.type in (MetricType.DAY, MetricType.COUNTER)]
-        if young and daily:
-            self.days |= history.by_day(_since(services, young), daily, self._until)
+        few = {each.id: starts[each.id] - BACK for each in services if self._has_few_days(each, daily)}
+        if few:
+            self.days |= history.by_day(_since(services, few), daily, self._until)
+
+    def _has_few_days(self, service: Service, daily: Iterable[Metric]) -> bool:
+        """Whether the lines do not say how a metric was used from the first day of the term on, or on too few days."""
+        start, found = self.terms[service.id].start, defaultdict[int, set[date]](set)
+        for line in self.lines_of(service):
+            found[line.setting.metric_id] |= {item.start for item in line.items if item.start >= start}
+        measured = (found[each.id] for each in daily if (service.tenant_id, each.id) in self.latest)
+        return any(len(days) <= FEW or min(days) > start for days in measured)
 
     def lines_of(self, service: Service) -> Sequence[Billable]:
         """What an invoice of today would bill of its usage."""

@@ -136,6 +136,33 @@ def test_home_and_service_expect_the_same(client, sara, own):
     assert glance.expected.low <= glance.expected.expected <= glance.expected.high
 
 
+@pytest.mark.parametrize(
+    "measured",
+    [
+        ["2026-10-10 to 2026-10-31", "2026-11-06 to 2026-11-19"],
+        ["2026-10-10 to 2026-10-31", "2026-11-16 to 2026-11-19"],
+        ["2026-10-10 to 2026-10-31", "2026-11-01 to 2026-11-02", "2026-11-18 to 2026-11-19"],
+        ["2026-10-10 to 2026-10-31", "2026-11-19 to 2026-11-19"],
+        ["2026-10-10 to 2026-10-31"],
+        ["2026-11-06 to 2026-11-19"],
+        ["2026-11-01 to 2026-11-02", "2026-11-18 to 2026-11-19"],
+    ],
+)
+def test_home_and_service_expect_the_same_whichever_days_were_measured(sara, measured):
+    """Where the term began before its first day that was measured, and where few of its days were."""
+    server, product = a_server(), a_product()
+    priced(a_setting(product, EMAILS), ("0", "1"))
+    service = a_service(product, a_client(users=(sara,)), a_tenant(server), anchor="2026-10-01", next_term=2)
+    for first, last in (span.split(" to ") for span in measured):
+        day, last = at(f"{first} 06:00"), at(f"{last} 06:00")
+        while day <= last:
+            collected(server, f"{day:%Y-%m-%d %H:%M}", tenant_says("alice", emails=20 + day.day))
+            day += timedelta(days=1)
+    [one] = statistics.enabled_of(service, at=timezone.now())
+    [[same]] = statistics.enabled_of_each([service], at=timezone.now()).values()
+    assert (same.amount, same.outlook, same.is_waiting_for_days) == (one.amount, one.outlook, one.is_waiting_for_days)
+
+
 def test_home_says_what_the_next_invoice_is_made_of(client, sara, own):
     shown = see(client, sara, "home")
     assert "Next invoice" in shown
