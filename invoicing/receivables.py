@@ -84,7 +84,7 @@ def of(clients: Collection[int], today: date) -> Unpaid:
     )
 
 
-def latest(clients: Collection[int], unpaid: Unpaid, most: int = SHOWN) -> list[Invoice]:
+def latest(clients: Collection[int], unpaid: Unpaid) -> list[Invoice]:
     """Return the newest documents of some clients, SHOWN at most, after those that are unpaid, with their state."""
-    first = sorted(unpaid.invoices[:most], key=lambda invoice: (invoice.due_on, invoice.number))
-    return [*first, *_SETTLED.all(list(clients), unpaid.today)][:most]
+    first = sorted(unpaid.invoices, key=lambda invoice: (invoice.due_on, invoice.number))
+    return [*first, *_SETTLED.all(list(clients), unpaid.today)][:SHOWN]
