@@ -28,8 +28,9 @@ MOST_DAYS_AHEAD = timedelta(days=60)
 
 class ServiceQuerySet(models.QuerySet["Service"]):
     def of_clients(self, clients: Collection[int]) -> ServiceQuerySet:
-        """What these clients have; in the portal, those of `catalog.access.clients_of`."""
-        return self.filter(client_id__in=clients)
+        """What these clients have; in the portal, those of `catalog.access.clients_of`. Their servers come without
+        credentials: no client's page needs them, and to decrypt them takes as long as a query."""
+        return self.filter(client_id__in=clients).defer("tenant__server__credentials")
 
     def billable(self) -> ServiceQuerySet:
         """Services that renew: suspended ones are still metered, and so still billed."""

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.test import Client, override_settings
 from django.urls import get_resolver, reverse
 
+from metering import vault
 from tests.access.rules import PORTAL, PUBLIC, STAFF_PAGES, Rule
 from tests.access.world import world
 from tests.builders import panel
@@ -93,6 +94,20 @@ def test_nothing_knows_another_method(kind):
         for name in RULES:
             path = reverse(name, args=all_of_it.arguments.get(name, []))
             assert answer(kind, all_of_it.users[kind], method, path).status_code in (302, 403, 404, 405), (method, name)
+
+
+def test_no_page_of_a_client_reads_what_servers_are_asked_with(monkeypatch):
+    """Their credentials are for collections. A page that reads them takes longer, and fails where the keys do."""
+    all_of_it = world()
+    monkeypatch.setattr(vault, "decrypt", refuse)
+    for name, rule in PORTAL.items():
+        path = reverse(name, args=all_of_it.arguments.get(name, []))
+        came = what_came(answer("owner", all_of_it.users["owner"], "GET", path))
+        assert came == wanted(rule, "owner", rule.see), name
+
+
+def refuse(token):
+    raise AssertionError("credentials were read")
 
 
 @override_settings(STAFF_MFA=False)

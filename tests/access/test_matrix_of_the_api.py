@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from tests.access.test_matrix import names
+from metering import vault
+from tests.access.test_matrix import names, refuse
 from tests.access.world import world
 
 pytestmark = pytest.mark.django_db
@@ -58,3 +59,13 @@ def test_who_may_call(name):
         for each, code in zip(wanted, came, strict=True)
     ]
     assert shown == wanted
+
+
+def test_no_call_of_a_client_reads_what_servers_are_asked_with(monkeypatch, client):
+    all_of_it = world()
+    monkeypatch.setattr(vault, "decrypt", refuse)
+    headers = {"authorization": f"Bearer {all_of_it.tokens['key']}"}
+    for name in [name for name, (method, _nobody, wanted, *_) in CALLS.items() if (method, wanted) == ("GET", 200)]:
+        path = reverse(name, args=all_of_it.arguments.get(name, []))
+        asked = {"metric": "traffic"} if name == "api:list_usage" else {}
+        assert client.get(path, asked, headers=headers).status_code == 200, name
