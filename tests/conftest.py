@@ -27,13 +27,14 @@ DatabaseOperations.execute_sql_flush = _flush_all
 LONG = (
     "browser/test_every_page.py",
     "invoicing/test_conservation.py",
-    "billing_site/test_demo.py",
-    "catalog/test_pricing_laws.py",
     "invoicing/test_conservation_continued.py",
-    "access/test_odd_forms.py",
+    "catalog/test_pricing_laws.py",
+    "access/test_matrix.py",
     "metering/test_fault_run.py",
     "metering/test_secrets.py",
+    "access/test_odd_forms.py",
     "billing_site/test_run.py",
+    "billing_site/test_demo.py",
     "billing_site/test_migrate.py",
     "invoicing/test_kill.py",
 )
