@@ -1,11 +1,11 @@
 """The client portal. What belongs to another client does not exist: 404."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.core.paginator import Paginator
-from django.db.models import DateField, Exists, ExpressionWrapper, OuterRef
+from django.db.models import DateField, Exists, ExpressionWrapper, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -51,10 +51,17 @@ _SERVICE = Prepared(
 _SERVICES = Prepared(
     lambda clients: Service.objects.of_clients(any_of(clients)).select_related(*RELATED).order_by(*ORDER)
 )
+#: All that most clients have: one more than a page says that there are others.
+_INVOICES = Prepared(
+    lambda today, clients: Invoice.objects.of_clients(any_of(clients)).with_state(
+        ExpressionWrapper(today, DateField())
+    )[: PAGE + 1]
+)
 _INVOICE = Prepared(
     lambda today, pk, clients: (
         Invoice.objects.of_clients(any_of(clients))
         .with_state(ExpressionWrapper(today, DateField()))
+        .select_related(None)
         .filter(pk=pk)
         .order_by()
     )
@@ -164,13 +171,15 @@ def prices(request: HttpRequest, public_id: UUID) -> HttpResponse:
 @client_user
 def invoices(request: HttpRequest) -> HttpResponse:
     """What did I pay, and what is open?"""
-    own, chosen = Invoice.objects.of_clients(clients_of(request)), Chosen.of(request.GET.dict())
-    rows = chosen.narrow(chosen.numbered(own), timezone.localdate())
+    clients, today, chosen = clients_of(request), timezone.localdate(), Chosen.of(request.GET.dict())
+    rows: Sequence[Invoice] | QuerySet[Invoice] = [] if chosen else _INVOICES.all(today, clients)
+    if chosen or len(rows) > PAGE:
+        rows = chosen.narrow(chosen.numbered(Invoice.objects.of_clients(clients)), today)
     page = CappedPaginator(rows, PAGE).get_page(request.GET.get("page"))
     return render(
         request,
         "portal/invoices.html",
-        {"section": "invoices", "page": page, "chosen": chosen, "years": invoice_lists.years(own)},
+        {"section": "invoices", "page": page, "chosen": chosen, "years": invoice_lists.years(clients)},
     )
 
 

@@ -57,14 +57,14 @@ _UNPAID = Prepared(
     lambda clients, today: (
         Invoice.objects.of_clients(any_of(clients))
         .in_state("unpaid", today)
-        .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
+        .with_state(ExpressionWrapper(today, DateField()))
+        .select_related(None)[:SHOWN]
     )
 )
 _SETTLED = Prepared(
     lambda clients, today: (
         Invoice.objects.of_clients(any_of(clients))
         .filter(Q(receivable=None) | Q(receivable__left__lt=0))
-        .select_related("credits")
         .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
     )
 )

@@ -29,6 +29,16 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     def is_capped(self) -> bool:
         return self._found > MOST
 
+    def get_page(self, number: int | float | str | None) -> Page:  # type: ignore[type-arg]
+        """Return a page, or the nearest that there is. A list of one page is not counted: it is read whole."""
+        rows = self.object_list
+        if number not in (None, "", "1", 1) or not isinstance(rows, QuerySet):
+            return super().get_page(number)
+        shown = list(rows[: self.per_page + 1])
+        if len(shown) <= self.per_page:
+            self._found = len(shown)
+        return Page(shown[: self.per_page], 1, self)
+
     def page(self, number: int | str) -> Page:  # type: ignore[type-arg]
         """Return a page. Of the rows before it only the ids are read, and nothing is joined to them."""
         rows, number = self.object_list, self.validate_number(number)

@@ -77,7 +77,7 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Annotate `given_back`, the sum of the credit notes that refer to it, None if there are none: `credited` and
         `creditable` are made of it. Fetches what it credits, too.
         """
-        return self.prefetch_related("credits").annotate(given_back=_given_back())  # type: ignore[no-redef]
+        return self.select_related("credits").annotate(given_back=_given_back())  # type: ignore[no-redef]
 
     def with_state(self, today: date | Expression) -> InvoiceQuerySet:
         """Annotate what `with_credited` does, how much is `left` to pay, and the day: `paid` and `state` are made of

@@ -10,9 +10,11 @@ from io import StringIO
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from invoicing import payments
+from invoicing import payments, portal
 from invoicing.credits import credit
 from invoicing.models import Payment, Receivable
 from tests.builders import a_client, a_staff_user, a_user, at
@@ -101,6 +103,35 @@ class TestPortal:
         assert self.rows(client, year="2025") == [paid.number]
         assert self.rows(client, q="c2026") == [note.number]
         assert len(self.rows(client, state="nonsense", year="20x5")) == 5
+
+    def test_all_of_more_than_a_page_are_listed_newest_first(self, client, lindqvist):
+        numbers = [an_invoice("24", client=lindqvist).number for _ in range(portal.PAGE)]
+        assert self.rows(client) == self.rows(client, page="2") == numbers[::-1]
+        numbers.append(an_invoice("24", client=lindqvist).number)
+        assert self.rows(client) == numbers[:0:-1]
+        assert self.rows(client, page="2") == numbers[:1]
+        assert "Page 1 of 2" in shown(client.get(reverse("portal_invoices")))
+
+    def test_of_several_years_one_can_be_chosen(self, client, lindqvist):
+        assert "<select" not in shown(client.get(reverse("portal_invoices")))
+        for day in ("2026-11-19", "2024-03-01"):
+            an_invoice("24", client=lindqvist, issued_on=day, due_on="2026-11-30")
+        an_invoice("24", client=a_client("Brandt"), issued_on="2020-01-01", due_on="2026-11-30")
+        page = shown(client.get(reverse("portal_invoices")))
+        assert re.findall(r"<option>(\d+)</option>", page) == ["2026", "2025", "2024"]
+
+    def test_credit_notes_say_what_they_credit_in_as_many_queries(self, client, lindqvist):
+        def queries():
+            with CaptureQueriesContext(connection) as captured:
+                page = shown(client.get(reverse("portal_invoices")))
+            assert all(f"for {note.credits.number} " in page for note in notes)
+            return len(captured)
+
+        notes = [credit_all(an_invoice("24", client=lindqvist))]
+        queries()
+        one = queries()
+        notes += [credit_all(an_invoice("24", client=lindqvist)) for _ in range(3)]
+        assert queries() == one
 
     def test_nothing_open_is_good_news(self, client, lindqvist):
         pay(an_invoice("24", client=lindqvist), "24")

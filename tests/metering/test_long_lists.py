@@ -53,6 +53,19 @@ def test_a_list_is_counted_no_further_than_its_pages_go(monkeypatch):
     assert capped(Client.objects.all(), 5) == 6
 
 
+@pytest.mark.parametrize("asked", [None, "", "1", 1])
+def test_a_list_of_one_page_is_read_and_not_counted(asked):
+    many(10)
+    rows = Client.objects.order_by("name")
+    with CaptureQueriesContext(connection) as captured:
+        page = CappedPaginator(rows, 10).get_page(asked)
+        assert (len(page), page.paginator.count, page.has_other_pages(), page.number) == (10, 10, False, 1)
+    assert len(captured) == 1
+    page = CappedPaginator(rows, 9).get_page(asked)
+    assert (len(page), page.paginator.count, page.has_next(), page.number) == (9, 10, True, 1)
+    assert [client.name for client in page][-1] == "Client 008"
+
+
 def test_rows_before_a_page_are_joined_with_nothing():
     """However far it is: they are skipped by their ids, and the page is what it would be."""
     product = a_product()
