@@ -20,6 +20,8 @@ from metering.prepared import together
 from metering.providers.base import MetricType
 
 ONE_DAY, BACK = timedelta(days=1), timedelta(days=LOOK_BACK)
+#: What adds up and is measured by the day.
+BY_DAY = (MetricType.DAY, MetricType.COUNTER)
 #: By product.
 Settings = Mapping[int, list[MetricSetting]]
 
@@ -89,17 +91,25 @@ class Known:
         if months:
             before = _since(services, {pk: start - BACK for pk, start in starts.items()})
             self.days = history.by_day(before, months, self._until)
-        daily = [metric for metric in metrics if metric.type in (MetricType.DAY, MetricType.COUNTER)]
-        few = {each.id: starts[each.id] - BACK for each in services if self._has_few_days(each, daily)}
+        few = {each.id: starts[each.id] - BACK for each in services if self._has_few_days(each)}
+        daily = [metric for metric in metrics if metric.type in BY_DAY]
         if few:
             self.days |= history.by_day(_since(services, few), daily, self._until)
 
-    def _has_few_days(self, service: Service, daily: Iterable[Metric]) -> bool:
-        """Whether the lines do not say how a metric was used from the first day of the term on, or on too few days."""
+    def _has_few_days(self, service: Service) -> bool:
+        """Whether the lines do not say how a metric with prices was used from the first day of the term on, or on too
+        few days."""
         start, found = self.terms[service.id].start, defaultdict[int, set[date]](set)
         for line in self.lines_of(service):
             found[line.setting.metric_id] |= {item.start for item in line.items if item.start >= start}
-        measured = (found[each.id] for each in daily if (service.tenant_id, each.id) in self.latest)
+        measured = (
+            found[each.metric_id]
+            for each in self.settings.get(service.product_id, ())
+            if each.metric.type in BY_DAY
+            and each.id in self.enabled
+            and each.all_versions
+            and (service.tenant_id, each.metric_id) in self.latest
+        )
         return any(len(days) <= FEW or min(days) > start for days in measured)
 
     def lines_of(self, service: Service) -> Sequence[Billable]:

@@ -128,10 +128,10 @@ def remember() -> None:
     with connection.cursor() as cursor:
         cursor.execute(LARGE)
         for (table,) in cursor.fetchall():
-            for whole in ("on", "off"):  # the rows, then an index
-                cursor.execute(f"SET enable_seqscan = {whole}")
+            for other in ("indexonlyscan", "seqscan"):  # first its rows, then an index
+                cursor.execute(f"SET enable_{other} = off")
                 cursor.execute(f"SELECT count(*) FROM {table}")
-        cursor.execute("RESET enable_seqscan")
+                cursor.execute(f"RESET enable_{other}")
 
 
 def first_of_months() -> list[date]:

@@ -163,6 +163,17 @@ def test_home_and_service_expect_the_same_whichever_days_were_measured(sara, mea
     assert (same.amount, same.outlook, same.is_waiting_for_days) == (one.amount, one.outlook, one.is_waiting_for_days)
 
 
+@pytest.mark.parametrize(("prices", "reads"), [([("0", "1")], True), ([], False)])
+def test_home_reads_no_days_of_what_has_no_prices(sara, prices, reads):
+    server, product = a_server(), a_product()
+    priced(a_setting(product, EMAILS), *prices) if prices else a_setting(product, EMAILS)
+    service = a_service(product, a_client(users=(sara,)), a_tenant(server), anchor="2026-10-01", next_term=2)
+    collected(server, "2026-11-19 06:00", tenant_says("alice", emails=50))
+    with CaptureQueriesContext(connection) as captured:
+        statistics.enabled_of_each([service], at=timezone.now())
+    assert any("array_agg(day" in each["sql"] for each in captured) == reads
+
+
 def test_home_says_what_the_next_invoice_is_made_of(client, sara, own):
     shown = see(client, sara, "home")
     assert "Next invoice" in shown
