@@ -115,7 +115,8 @@ def _batches(keys: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
 
 
 def _watch(ids: list[int], at: datetime, done: Watched) -> None:
-    services = list(Service.objects.filter(pk__in=ids).select_related("client", "product", "tenant__server"))
+    rows = Service.objects.filter(pk__in=ids).select_related("client", "product", "tenant__server")
+    services = list(rows.defer("tenant__server__credentials"))
     alerts = _alerts_about(services)
     metrics = statistics.enabled_of_each(services, at=at, with_days=_has_uncharged(alerts))
     found = [one for alert in alerts for one in _values(alert, services, metrics)]

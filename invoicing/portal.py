@@ -61,7 +61,6 @@ _INVOICE = Prepared(
     lambda today, pk, clients: (
         Invoice.objects.of_clients(any_of(clients))
         .with_state(ExpressionWrapper(today, DateField()))
-        .select_related(None)
         .filter(pk=pk)
         .order_by()
     )

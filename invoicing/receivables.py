@@ -57,8 +57,7 @@ _UNPAID = Prepared(
     lambda clients, today: (
         Invoice.objects.of_clients(any_of(clients))
         .in_state("unpaid", today)
-        .with_state(ExpressionWrapper(today, DateField()))
-        .select_related(None)[:SHOWN]
+        .with_state(ExpressionWrapper(today, DateField()))[:SHOWN]
     )
 )
 _SETTLED = Prepared(
