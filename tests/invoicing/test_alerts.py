@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from catalog.models import ClientUser, Role
 from invoicing import alerts
 from invoicing.models import Alert, Crossing, Message
+from metering import vault
 from tests.builders import (
     DISK,
     GB,
@@ -76,6 +77,16 @@ def test_a_bound_that_is_reached_is_told_once_by_mail():
     crossing = Crossing.objects.get()
     assert (crossing.alert, crossing.service, crossing.value, crossing.bound) == (alert, service, 8, 8)
     assert Message.objects.get().to == "alice@client.test"
+
+
+def test_to_watch_services_takes_no_credentials(monkeypatch):
+    """They would be decrypted for each service."""
+    service, setting = a_watched_service()
+    an_alert(service, setting)
+    used(service, 8)
+    monkeypatch.setattr(vault, "decrypt", lambda token: pytest.fail("credentials were read"))
+    watched()
+    assert Crossing.objects.count() == 1
 
 
 def test_below_its_bound_it_says_nothing():
