@@ -1,5 +1,7 @@
 """A connection that is kept between requests proves that it lives without asking the server."""
 
+import select
+
 import psycopg
 import pytest
 from django.db import connection
@@ -54,6 +56,7 @@ def test_what_the_server_says_meanwhile_is_no_reason_to_close(asked):
     with connection.cursor() as cursor:
         cursor.execute("LISTEN said")
     by_another("NOTIFY said")
+    assert select.select([connection.connection.fileno()], [], [], 60)[0]  # it comes when the server gets to it
     connection.health_check_done = False
     connection.close_if_health_check_failed()
     assert connection.connection.info.backend_pid == process
