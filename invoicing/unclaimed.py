@@ -31,6 +31,15 @@ from metering import dates
 from metering.decimals import exact_sum
 from metering.models import Tenant
 from metering.periods import Period, local_day
+from metering.prepared import execute
+
+
+#: The first day of usage of tenants, of periods that were over when they were first seen: a month that was open then is
+#: theirs from the day on which they were seen.
+_BEFORE = """
+SELECT u.tenant_id, min(u.start) FROM unnest(%s::integer[], %s::date[]) AS seen (tenant_id, day)
+JOIN metering_usage u ON u.tenant_id = seen.tenant_id AND u.start < seen.day AND u."end" <= seen.day
+GROUP BY u.tenant_id"""
 
 
 class CannotAttach(Exception):
@@ -54,9 +63,11 @@ class Earliest:
 
 
 def earliest(chosen: Sequence[Tenant]) -> dict[int, Earliest]:
-    """Return by id from which day on each tenant may be billed, in four queries: since it was first seen, and
-    since no other service has it any more. Needs their servers."""
+    """Return by id from which day on each tenant may be billed, in five queries: since it was first seen, or from its
+    first day that was pushed or imported later, and since no other service has it any more. Needs their servers."""
     found = {one.pk: Earliest(_first_seen(one), _("it was first seen then")) for one in chosen}
+    for tenant, day in execute(_BEFORE, [list(found), [each.day for each in found.values()]], about=len(found)):
+        found[tenant] = Earliest(day, _("nothing that it used before is known"))
 
     def not_before(tenant: int, day: date, why: str) -> None:
         if day > found[tenant].day:
@@ -202,21 +213,19 @@ def _attached(tenant: Tenant, to: Service | Order, since: date, at: datetime) ->
     _check_free(tenant)
     first_day = earliest([tenant])[tenant.pk]
     if since < first_day.day:
-        told = {"day": first_day.day, "why": first_day.why}
+        told = {"day": dates.full_day(first_day.day), "why": first_day.why}
         raise CannotAttach(_("Its usage can be billed from %(day)s on, not before: %(why)s.") % told)
     if since > max(today, local_day(at, tenant.server.zone)):
-        raise CannotAttach(_("%(day)s is still to come. Choose today or an earlier day.") % {"day": since})
+        raise CannotAttach(
+            _("%(day)s is still to come. Choose today or an earlier day.") % {"day": dates.full_day(since)}
+        )
     service = _made(to, tenant, since, today) if isinstance(to, Order) else _joined(to, tenant, since)
     current = service.current_term
     if current.end < today:
+        told = {"service": str(service), "day": dates.full_day(current.end)}
         if isinstance(to, Order):
-            raise CannotAttach(
-                _("Its first term would have ended on %(day)s already. Let it start later.") % {"day": current.end}
-            )
-        raise CannotAttach(
-            _("The term of %(service)s that began on %(day)s is not billed yet. Bill it first.")
-            % {"service": service, "day": current.end}
-        )
+            raise CannotAttach(_("Its first term would have ended on %(day)s already. Let it start later.") % told)
+        raise CannotAttach(_("The term of %(service)s that began on %(day)s is not billed yet. Bill it first.") % told)
     catalog = Catalog.read([service.product_id])
     _let_levels_wait(service, catalog, since, at)
     first: Draft | None = None

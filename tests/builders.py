@@ -141,7 +141,7 @@ def a_product(name: str = "Business Web", provider: str = "panel", price: str = 
 
 
 def a_setting(product: Product, declared: base.Metric = DISK, enabled_from: str | None = "2020-01-01") -> MetricSetting:
-    setting, _ = MetricSetting.objects.get_or_create(product=product, metric=a_metric(declared))
+    setting, _ = MetricSetting.objects.get_or_create(product=product, metric=a_metric(declared, product.provider))
     if enabled_from:
         EnabledSpan.objects.create(setting=setting, start=date.fromisoformat(enabled_from))
     return setting

@@ -16,9 +16,10 @@ from invoicing.changing import change
 from invoicing.models import BilledPeriod, Deferral, Invoice, Line
 from invoicing.termination import WhenDown, terminate
 from invoicing.unclaimed import CannotAttach
-from metering.models import Tenant
+from metering import units
+from metering.models import Tenant, Usage
 from metering.periods import Period
-from metering.providers.base import ProviderError
+from metering.providers.base import Metric, MetricType, ProviderError
 from tests.builders import (
     DISK,
     EMAILS,
@@ -38,11 +39,13 @@ from tests.builders import (
     says,
     tenant_says,
 )
+from tests.metering.pushed import a_push_server, pushed
 
 pytestmark = pytest.mark.django_db
 
 OCTOBER = Period(date(2026, 10, 1), date(2026, 11, 1))
 NOW = "2026-11-21 12:00"
+BANDWIDTH = Metric("bandwidth", "Bandwidth", MetricType.MONTH, units.GB)
 
 
 @pytest.fixture
@@ -319,7 +322,7 @@ def test_what_was_billed_to_another_service_never_comes_along(server, web):
     assert unclaimed.earliest([tenant])[tenant.pk].day == date(2026, 11, 21)
     collected(server, "2026-11-25 22:00", tenant_says("alice", emails=3, traffic=9 * GB, mailboxes=8))
     new = an_order(web, start="2026-11-25", client=a_client("Another"))
-    with pytest.raises(CannotAttach, match="from 2026-11-21 on, not before: alice had it until then"):
+    with pytest.raises(CannotAttach, match="from 21 November 2026 on, not before: alice had it until then"):
         previewed(tenant, new, "2026-11-01", "2026-11-25 23:00")
     service = attached(tenant, new, "2026-11-21", "2026-11-25 23:00")
     bill(server, "2026-12-25", emails=0, traffic=0, mailboxes=8)
@@ -358,12 +361,56 @@ def test_a_tenant_whose_last_invoice_waits_is_not_attached(server, web):
         previewed(tenant, an_order(web, start="2026-11-21"), "2026-11-21", "2026-11-21 23:30")
 
 
+# ---- what was pushed or imported of days before it was seen
+
+
+def pushed_later(*values, metric="emails"):
+    """Have alice seen on 20 November, with (day, value) of before. Returns her and a product, 1 for each."""
+    server, of_alice = a_push_server(), {"tenant": "alice", "metric": metric}
+    pushed(server, *({**of_alice, "value": str(value), "time": f"{day}T09:00:00Z"} for day, value in values))
+    product = a_product("API", provider="push")
+    priced(a_setting(product, EMAILS if metric == "emails" else BANDWIDTH), ("0", "1"), notation="above")
+    return Tenant.objects.select_related("server").get(server=server, key="alice"), product
+
+
+def test_days_that_were_pushed_later_come_along():
+    tenant, product = pushed_later(("2026-10-20", 3), ("2026-11-02", 4))
+    earliest = unclaimed.earliest([tenant])[tenant.pk]
+    assert (earliest.day, earliest.why) == (date(2026, 10, 20), "nothing that it used before is known")
+    with pytest.raises(CannotAttach, match="from 20 October 2026 on, not before: nothing that it used"):
+        previewed(tenant, an_order(product), "2026-10-19")
+    service = attached(tenant, an_order(product), "2026-10-20")
+    bill(tenant.server, "2026-11-21")
+    bill(tenant.server, "2026-12-01")
+    assert lines() == [("emails", 3, 3), ("emails", 4, 4)]
+    assert service.metered_from == date(2026, 10, 20)
+    assert list(verification.verify()) == []
+
+
+def test_a_month_that_was_over_comes_along_and_one_that_was_open_is_theirs_since_they_were_seen():
+    months = [("2026-10-20", 3), ("2026-11-02", 4)]
+    tenant, product = pushed_later(*months, metric="bandwidth")
+    assert unclaimed.earliest([tenant])[tenant.pk].day == date(2026, 10, 1)
+    assert unclaimed.quotes([tenant], product, "USD", OCTOBER)[tenant.pk].amount == 3
+    Usage.objects.filter(start=date(2026, 10, 1)).delete()
+    earliest = unclaimed.earliest([tenant])[tenant.pk]
+    assert (earliest.day, earliest.why) == (date(2026, 11, 20), "it was first seen then")
+
+
+def test_what_was_pushed_later_of_days_that_another_service_had_does_not_come_along():
+    tenant, product = pushed_later(("2026-10-20", 3), ("2026-11-02", 4))
+    old = a_service(product, tenant=tenant, anchor="2026-10-01", next_term=1, name="shop")
+    terminate(service=old, on=date(2026, 10, 31), at=at("2026-11-20 13:00"))
+    with pytest.raises(CannotAttach, match="from 31 October 2026 on, not before: shop had it until then"):
+        previewed(tenant, an_order(product), "2026-10-20")
+
+
 # ---- refused
 
 
 def test_usage_from_before_it_was_seen_does_not_come_along(server, web):
     tenant = seen(server, ("2026-11-05", {"emails": 8}))
-    with pytest.raises(CannotAttach, match="from 2026-11-05 on, not before: it was first seen then"):
+    with pytest.raises(CannotAttach, match="from 5 November 2026 on, not before: it was first seen then"):
         previewed(tenant, an_order(web), "2026-11-04")
     with pytest.raises(CannotAttach, match="is still to come"):
         previewed(tenant, an_order(web), "2026-11-22")
