@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from catalog import missing_prices, tenancy
 from catalog.models import OVER, Client, Product, Service
 from catalog.terms import Cycle, term
+from metering import dates
 from metering.models import Tenant
 
 #: So far ahead a service may start.
@@ -94,4 +95,4 @@ def begin(service: Service, *, start: date, tenant: Tenant | None, today: date) 
 
 def _check_start(start: date, today: date) -> None:
     if start > (latest := today + AHEAD):
-        raise CannotOrder(_("Let it start on %(day)s or before.") % {"day": latest})
+        raise CannotOrder(_("Let it start on %(day)s or before.") % {"day": dates.full_day(latest)})

@@ -13,6 +13,7 @@ from invoicing import boundary
 from invoicing.drafts import Draft
 from invoicing.models import Claim, Invoice
 from invoicing.termination import is_waiting
+from metering import dates
 from metering.models import Tenant
 
 
@@ -95,7 +96,7 @@ def reactivate(*, service: Service, at: datetime) -> Service:
         if on < service.terminated_on or on <= service.anchor:
             raise CannotChange(
                 _("%(service)s ended on %(terminated_on)s; it can be reactivated from tomorrow on.")
-                % {"service": service, "terminated_on": service.terminated_on}
+                % {"service": service, "terminated_on": dates.full_day(service.terminated_on)}
             )
         if service.tenant is not None and (words := tenancy.refusal(service, service.product, service.tenant)):
             raise CannotChange(words)
@@ -115,7 +116,7 @@ def _check(service: Service, product: Product, tenant: Tenant | None, on: date) 
     if on < service.anchor:
         raise CannotChange(
             _("%(service)s starts on %(anchor)s. Change the product before, where it is ordered.")
-            % {"service": service, "anchor": service.anchor}
+            % {"service": service, "anchor": dates.full_day(service.anchor)}
         )
     if (product, tenant) == (service.product, service.tenant):
         raise CannotChange(_("%(service)s has that product and tenant already.") % {"service": service})
@@ -125,7 +126,7 @@ def _check(service: Service, product: Product, tenant: Tenant | None, on: date) 
     if product != service.product and not prices.exists():
         raise CannotChange(
             _("%(product)s has no %(cycle)s price in %(currency)s. Add it to its prices first.")
-            % {"product": product, "cycle": service.cycle, "currency": service.currency}
+            % {"product": product, "cycle": service.get_cycle_display(), "currency": service.currency}
         )
 
 

@@ -25,6 +25,7 @@ from invoicing.issuing import Document
 from invoicing.models import Difference, Invoice, Line
 from invoicing.prices import Catalog
 from invoicing.taxes import Tax
+from metering import dates
 from metering.decimals import EXACT, exact_sum
 from metering.language import in_digits
 from metering.periods import Period
@@ -198,7 +199,7 @@ def _rated_again(
         began = max(item.start, line.service.metered_from or item.start) if item.part else item.start
         in_force = choose(setting, agreed, began=began, invoiced=invoice.issued_on)
         if in_force is None:
-            told = {"metric": setting, "day": item.start}
+            told = {"metric": setting, "day": dates.full_day(item.start)}
             raise CannotCredit(_("%(metric)s has no price for %(day)s any more.") % told)
         groups.setdefault(in_force.key, Billable(setting, in_force, [])).items.append(item)
     yield from drafts.usage_lines(line.service, Unbilled(list(groups.values())))

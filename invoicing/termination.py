@@ -12,6 +12,7 @@ from catalog.models import Service
 from invoicing import boundary, reasons
 from invoicing.drafts import CannotBill, Draft
 from invoicing.models import Claim, Invoice, Parked
+from metering import dates
 
 
 class CannotTerminate(boundary.CannotClose):
@@ -59,12 +60,12 @@ def terminate(*, service: Service, on: date, at: datetime, when_down: WhenDown =
     if on < service.anchor:
         raise CannotTerminate(
             _("%(service)s starts on %(anchor)s; it cannot end before, on %(on)s.")
-            % {"service": service, "anchor": service.anchor, "on": on}
+            % {"service": service, "anchor": dates.full_day(service.anchor), "on": dates.full_day(on)}
         )
     if on > timezone.localdate(at):
         raise CannotTerminate(
             _("%(service)s cannot end on %(on)s, which is still to come. Terminate it on that day.")
-            % {"service": service, "on": on}
+            % {"service": service, "on": dates.full_day(on)}
         )
     failure = boundary.ask_once_more(service, at)
     boundary.bill_missed_terms(service, on, at)

@@ -33,7 +33,6 @@ from metering.models import Tenant
 from metering.periods import Period, local_day
 from metering.prepared import execute
 
-
 #: The first day of usage of tenants, of periods that were over when they were first seen: a month that was open then is
 #: theirs from the day on which they were seen.
 _BEFORE = """

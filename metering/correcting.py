@@ -71,7 +71,7 @@ def _check(metric: Metric, server: Server, start: date, period: Period, at: date
         raise CannotCorrect(_("%(metric)s is not measured on %(server)s.") % {"metric": metric, "server": server})
     if start != period.start:
         words = _("%(metric)s counts by calendar month, and %(day)s is not the first day of one.")
-        raise CannotCorrect(words % {"metric": metric, "day": start})
+        raise CannotCorrect(words % {"metric": metric, "day": dates.full_day(start)})
     if not is_over(period, server, at):
         words = _(
             "%(period)s is not over in %(zone)s, the time zone of %(server)s. What is read until its end would replace "

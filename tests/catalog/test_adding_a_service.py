@@ -84,7 +84,7 @@ def test_one_of_two_clients_of_a_name_is_named_by_its_address(ines):
         ({"product": ""}, "Choose a product."),
         ({"cycle": "fortnightly"}, "Choose a cycle."),
         ({"start": ""}, "Enter a day."),
-        ({"start": "2028-11-19"}, "Let it start on 2027-11-20 or before."),
+        ({"start": "2028-11-19"}, "Let it start on 20 November 2027 or before."),
         ({"name": ""}, "Enter a name."),
         ({"status": "terminated"}, "Choose one."),
     ],

@@ -77,7 +77,7 @@ def test_an_active_service_that_begins_later_gets_its_tenant_and_another_day(ine
     ("form", "said"),
     [
         ({"start": ""}, "Enter a day."),
-        ({"start": "2028-11-19"}, "Let it start on 2027-11-20 or before."),
+        ({"start": "2028-11-19"}, "Let it start on 20 November 2027 or before."),
         ({"tenant": "alice"}, "Choose the server that it is on."),
         ({"server": True}, "Enter its name on the server."),
         ({"server": True, "tenant": "nobody"}, "panel-01 has no tenant of this name."),

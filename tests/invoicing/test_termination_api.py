@@ -116,7 +116,7 @@ def test_nothing_left_to_charge_is_no_invoice(ines):
     ("body", "why"),
     [
         ({"on": "2026-11-20"}, "still to come"),
-        ({"on": "2026-09-30"}, "starts on 2026-10-01"),
+        ({"on": "2026-09-30"}, "starts on 1 October 2026"),
         ({"on": "soon"}, "on: "),
         ({"on": 1763510400}, "on: "),
         ({"on": "2026-02-30"}, "on: "),

@@ -214,7 +214,7 @@ def test_a_day_is_over_when_it_is_over_where_the_server_is(zone, ends):
 
 def test_a_month_begins_on_its_first_day():
     said = refused(a_collected_tenant(), TRAFFIC, "2026-10-02", "1")
-    assert said == "Bandwidth counts by calendar month, and 2026-10-02 is not the first day of one."
+    assert said == "Bandwidth counts by calendar month, and 2 October 2026 is not the first day of one."
 
 
 def test_a_period_years_back_is_refused():
