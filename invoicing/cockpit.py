@@ -125,6 +125,11 @@ class Cockpit:
         return billed + self.left_count + int(self.outcome["drafts"])
 
     @property
+    def due(self) -> int:
+        """Services that were due, of which several terms may be."""
+        return self.rated + int(self.outcome["parked_count"])
+
+    @property
     def needs_another(self) -> bool:
         """Whether the decisions let services go on of which this dry run saw the first term only."""
         return any(shown.is_issued for shown in self.left) or bool(self.decided_since)

@@ -207,7 +207,6 @@ class Gathering:
         others = {currency: self._others(currency, rows) for currency in sorted(self.sums)}
         return {
             **_collected(at),
-            "due": result.run.due,
             "terms": result.run.services,
             "invoices": result.run.invoices,
             "amounts": result.run.amounts,

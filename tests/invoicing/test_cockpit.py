@@ -196,6 +196,7 @@ def test_several_terms_at_once_are_one_row(ines):
     a_service(anchor="2026-08-19", next_term=1, name="late")
     shown = dry_run(ines)
     assert "3 terms are billed at once, the first due on 19 September 2026." in shown
+    assert "1 of 1 services rated" in shown
     assert [row["total"] for row in Preview.objects.get().outcome["rows"]] == ["72"]
     assert "> All 1 " in shown
     assert "As it stands, $72.00 is issued." in shown
