@@ -12,9 +12,10 @@ from django.utils import timezone
 from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import Service, User
-from invoicing import cockpit, outbox, unclaimed, usage_invoicing
+from invoicing import cockpit, outbox, setting_up, unclaimed, usage_invoicing
 from invoicing.cockpit import Cockpit, Shown
 from invoicing.models import Deferral, Difference, Parked, Preview, Question, Run
+from invoicing.setting_up import Step
 from invoicing.troubled import MOST, Servers
 from metering import dates
 from metering.paging import capped
@@ -70,6 +71,15 @@ class Today:
     def written(self) -> str:
         """`Thursday, 19 November 2026, 09:40`."""
         return f"{dates.weekday(self.today)}, {dates.time(self.now)}"
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """What leads to the first invoice, while there is no service yet."""
+        return setting_up.steps(self.user)
+
+    @property
+    def steps_left(self) -> int:
+        return sum(not step.is_done for step in self.steps)
 
     @cached_property
     def servers(self) -> Servers:

@@ -308,6 +308,7 @@ def test_j10_cron_says_it_exits_with_1_and_confirms(time_machine):
 
 
 def test_j10_staff_see_it_today_and_confirm_it_with_the_right_to_bill(client, time_machine):
+    a_service(status="pending")
     jobs.run_due(at=at("2026-10-20 07:00"))
     time_machine.move_to(MORNING)
     jobs.tick()
@@ -550,6 +551,7 @@ def test_j15_a_schedule_that_is_there_twice_is_there_once():
 
 
 def test_j15_no_tick_in_25_hours_is_said_today(client, time_machine):
+    a_service(status="pending")
     jobs.run_due(at=MORNING)
     client.force_login(a_staff_user())
     time_machine.move_to(MORNING + timedelta(hours=24))

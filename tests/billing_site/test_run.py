@@ -46,11 +46,13 @@ def of_site(var):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_works_and_stops_cleanly(var, stop):
+def test_it_serves_works_and_stops_cleanly(var, stop, tmp_path):
     port = free_port()
     environment = {**os.environ, "VAR_DIR": str(var), "DEBUG": "1", "DJANGO_SETTINGS_MODULE": "billing_site.settings"}
     command = [sys.executable, "manage.py", "run", "--port", str(port)]
-    site = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    said = tmp_path / "said"
+    with said.open("wb") as out:
+        site = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=out)
     try:
         assert answers(f"http://127.0.0.1:{port}/account/login/") == 200
         os.killpg(site.pid, stop)  # as a terminal does
@@ -59,5 +61,6 @@ def test_it_serves_works_and_stops_cleanly(var, stop):
         while of_site(var) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert of_site(var) == []
+        assert "Nobody can sign in yet. manage.py createsuperuser" in said.read_text()
     finally:
         site.kill()

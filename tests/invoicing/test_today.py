@@ -165,6 +165,7 @@ def test_the_next_run_shows_what_its_dry_run_came_to_and_what_differs(ines):
 
 
 def test_a_good_day_says_so(ines):
+    a_service(status="pending")
     shown = see(ines, "staff_home")
     assert "Nothing needs a person today" in shown
     assert "Every server answers" in shown

@@ -12,6 +12,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
+from catalog.models import User
+
 
 class Command(BaseCommand):
     help = "Migrates, then serves the site and works on its jobs. For one machine; see docs/operating.md for more."
@@ -28,6 +30,8 @@ class Command(BaseCommand):
         if demo:
             call_command("demo")
             environment.setdefault("EMAIL_URL", f"filemail:///{settings.VAR_DIR}/demo-mail")
+        elif not User.objects.filter(is_staff=True).exists():
+            self.stdout.write("Nobody can sign in yet. manage.py createsuperuser makes the first of staff.")
         # This process keeps its place among the users of the embedded database, but no connection.
         connection.close()
         manage = [sys.executable, "manage.py"]
