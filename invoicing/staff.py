@@ -109,6 +109,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "parked": _parked(one),
             "decisions": decisions,
             "is_held": bool(decisions) and decisions[0].verdict == Decision.Verdict.HOLD,
+            "is_due": Service.objects.due(timezone.localdate()).filter(pk=one.pk).exists(),
             "drafts": DraftInvoice.objects.open_of(one)[:PAGE],
             "waiting": Deferral.objects.filter(service=one).select_related("setting__metric"),
             "agreements": _agreements(one),

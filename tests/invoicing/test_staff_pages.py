@@ -316,3 +316,17 @@ def test_usage_that_waits_is_shown_with_its_reason(ines, service):
         shown = " ".join(ines.get(address).content.decode().split())
         assert "Mailboxes, 1 Nov 2026 to 1 Dec 2026" in shown
         assert "Not measured since 19 November 2026." in shown
+
+
+def test_a_service_says_whether_its_next_invoice_is_due(ines):
+    due, ahead = (
+        a_service(anchor="2026-10-19", next_term=1),
+        a_service(a_product("Ahead"), anchor="2026-11-20", next_term=0),
+    )
+    said = "it is due, and the next run makes it"
+    assert said in words(ines.get(reverse("staff_service", args=[due.public_id])))
+    shown = words(ines.get(reverse("staff_service", args=[ahead.public_id])))
+    assert said not in shown
+    assert "its first term begins then" in shown
+    Parked.objects.create(service=due, reason="No price.", since=timezone.now())
+    assert said not in words(ines.get(reverse("staff_service", args=[due.public_id])))
