@@ -136,7 +136,7 @@ def grant(
 
 def _past_levels(service: Service, settings: Iterable[MetricSetting], on: date) -> Iterator[Deferral]:
     """The levels of the terms before the one that closes next, as if they waited."""
-    begins = service.begins
+    begins = max(service.begins, service.anchor)  # what was used before the first term has no levels
     first = number_at(service.anchor, service.clock, begins)
     terms = [service.term(number) for number in range(first, service.next_term - 1)]
     for setting in settings:

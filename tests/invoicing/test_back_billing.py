@@ -198,6 +198,18 @@ def a_level(server, off_from, on_from, **values):
     return setting, service
 
 
+def test_what_came_along_from_before_the_first_term_is_left_out_and_billed_when_it_is_granted(service, product):
+    setting = off(product, "2026-10-10", "2026-10-22")
+    Service.objects.update(
+        anchor=date(2026, 11, 1), next_term=0, next_due_on=date(2026, 11, 1), metered_from="2026-10-08"
+    )
+    assert left_out(service) == [("emails", "2026-10-11", "2026-10-21", 2 + 4 + 8 + 16)]
+    granted(service, setting, "30")
+    bill("2026-11-01")
+    assert sorted(billed("2026-11-01")) == [30, 32]
+    assert left_out(service) == []
+
+
 def test_a_level_of_a_term_in_which_it_was_off_is_left_out_and_billed_once_when_it_is_granted(server):
     setting, service = a_level(server, "2026-10-20", "2026-11-20")
     assert (billed("2026-11-01", "mailboxes"), billed("2026-12-01", "mailboxes")) == ([], [])
