@@ -99,9 +99,9 @@ class Known:
     def _has_few_days(self, service: Service) -> bool:
         """Whether the lines do not say how a metric with prices was used from the first day of the term on, or on too
         few days."""
-        start, found = self.terms[service.id].start, defaultdict[int, set[date]](set)
+        start, found = self.terms[service.id].start, defaultdict[int, list[date]](list)
         for line in self.lines_of(service):
-            found[line.setting.metric_id] |= {item.start for item in line.items if item.start >= start}
+            found[line.setting.metric_id] += [item.start for item in line.items]
         measured = (
             found[each.metric_id]
             for each in self.settings.get(service.product_id, ())
@@ -110,7 +110,7 @@ class Known:
             and each.all_versions
             and (service.tenant_id, each.metric_id) in self.latest
         )
-        return any(len(days) <= FEW or min(days) > start for days in measured)
+        return any(not say_the_pace(days, start) for days in measured)
 
     def lines_of(self, service: Service) -> Sequence[Billable]:
         """What an invoice of today would bill of its usage."""
@@ -142,6 +142,12 @@ class _Wanted(NamedTuple):
         enabled = {each.id: each.metric for group in settings.values() for each in group if each.is_enabled}
         priced = {product: [each for each in group if each.all_versions] for product, group in settings.items()}
         return cls(set(enabled), priced, {*enabled.values(), *declared})
+
+
+def say_the_pace(days: Iterable[date], start: date) -> bool:
+    """Whether the days on lines say how something is used since a term began: all of them are there, and enough."""
+    own = {day for day in days if day >= start}
+    return len(own) > FEW and min(own) <= start
 
 
 def zone_of(service: Service) -> tzinfo:

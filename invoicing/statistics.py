@@ -22,7 +22,7 @@ from invoicing import forecast, history, outlook
 from invoicing.billable import Billable
 from invoicing.forecast import LOOK_BACK, NOTHING, Range
 from invoicing.history import Days, Newest
-from invoicing.known import Known, zone_of
+from invoicing.known import Known, say_the_pace, zone_of
 from invoicing.outlook import NextUnit, Observed, Outlook, Priced
 from invoicing.usage_invoicing import was_on, when_on
 from metering.decimals import exact_sum
@@ -202,9 +202,11 @@ def _of_metric(
         one.is_enabled = setting.id in known.enabled
         agreed = known.overrides.get((service.id, setting.id), [])
         _set_prices(one, setting, agreed, lines, local_day(known.at, zone))
-    used = _used(lines) or _uncharged(one, max(known.terms[service.id].start, service.begins))
+    is_on = bool(lines) or _is_on(known, service, one)
+    # What is charged and on no line was used before it was switched on.
+    used = _used(lines) if is_on else _uncharged(one, max(known.terms[service.id].start, service.begins))
     _fill(one, latest, used, known.at)
-    _charge(one, lines, is_on=bool(lines) or _is_on(known, service, one))
+    _charge(one, lines, is_on=is_on)
     if latest is not None and one.is_enabled and service.is_billable:
         one.term = known.terms[service.id]
         _look_ahead(known, one, days, lines, used[0] if used else ZERO)
@@ -289,8 +291,10 @@ def _look_ahead(known: Known, one: Statistics, measured: Days, lines: list[Billa
     assert latest is not None  # nothing is expected of what nobody measured
     assert term is not None
     days = measured
-    if lines and one.metric.type != MetricType.MONTH:
-        days = Days([(item.start, item.value) for line in lines for item in line.items])
+    if one.metric.type != MetricType.MONTH:
+        of_lines = [(item.start, item.value) for line in lines for item in line.items]
+        if say_the_pace((day for day, _ in of_lines), term.start):
+            days = Days(of_lines)
     observed = Observed(
         at=latest.collected_at,
         zone=one.zone,

@@ -35,12 +35,24 @@ def of_panel(one: Statistics, today: date) -> Chart | None:
     """Draw the current term of a metric, or its last days; None where nothing was measured."""
     if one.latest is None or not one.days.points:
         return None
+    recent = Period(today - timedelta(days=RECENT - 1), today + ONE_DAY)
     term = one.term
-    measured = one.days.points[-1][0]
-    is_young = term is None or (min(measured, today) - term.start).days < YOUNG
-    if term is None or term.days > LONG or is_young or not one.days.between(term.start, term.end):
-        return of_days(one, Period(today - timedelta(days=RECENT - 1), today + ONE_DAY))
-    return _of_totals(one, term, today) if one.metric.adds_up else _of_levels(one, term, today)
+    if term is None or term.days > LONG or (one.metric.adds_up and one.since is None):
+        return of_days(one, recent)
+    start = _counts_from(one, term) if one.metric.adds_up else term.start
+    own = max(start, term.start)
+    is_young = (min(one.days.points[-1][0], today) - own).days < YOUNG
+    if is_young or not one.days.between(own, term.end):
+        return of_days(one, recent)
+    return _of_totals(one, Period(start, term.end), today) if one.metric.adds_up else _of_levels(one, term, today)
+
+
+def _counts_from(one: Statistics, term: Period) -> date:
+    """The first day of what adds up: of the term, or before it where that is not billed yet; later, where what was
+    used before in the term does not count, since the metric was off."""
+    assert one.since is not None
+    is_off_before = one.since > term.start and one.days.between(term.start, one.since)
+    return one.since if is_off_before else min(one.since, term.start)
 
 
 def of_days(one: Statistics, days: Period) -> Chart:
@@ -107,14 +119,12 @@ def of_months(one: Statistics, months: Sequence[Month], shown: Sequence[date]) -
     )
 
 
-def _of_totals(one: Statistics, term: Period, today: date) -> Chart:
-    """What was used since the term began, or since it was billed last, adding up from day to day."""
+def _of_totals(one: Statistics, span: Period, today: date) -> Chart:
+    """What was used since what counts began, adding up from day to day."""
     assert one.latest is not None
-    start = min(one.since or term.start, term.start)
-    span = Period(start, term.end)
-    name = str(one.metric)
+    start, name = span.start, str(one.metric)
     title = _("%(metric)s since %(day)s") % {"metric": name, "day": dates.long_day(start)}
-    points = one.days.between(start, term.end)
+    points = one.days.between(start, span.end)
     measured, values = zip(*points, strict=True)
     totals = dict(zip(measured, accumulate(values, EXACT.add), strict=True))
     last = max(totals)

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal as D
 from urllib.parse import urljoin
 
@@ -161,6 +161,44 @@ def test_home_and_service_expect_the_same_whichever_days_were_measured(sara, mea
     [one] = statistics.enabled_of(service, at=timezone.now())
     [[same]] = statistics.enabled_of_each([service], at=timezone.now()).values()
     assert (same.amount, same.outlook, same.is_waiting_for_days) == (one.amount, one.outlook, one.is_waiting_for_days)
+
+
+def switched_on(sara, on, last):
+    """50 emails a day since 10 October, of which those of the term from 1 November count that are from a day on."""
+    server, product = a_server(), a_product()
+    priced(a_setting(product, EMAILS, enabled_from=on), ("0", "1"), included="100")
+    service = a_service(product, a_client(users=(sara,)), a_tenant(server), anchor="2026-10-01", next_term=2)
+    day = at("2026-10-10 06:00")
+    while day <= at(last):
+        collected(server, f"{day:%Y-%m-%d %H:%M}", tenant_says("alice", emails=50))
+        day += timedelta(days=1)
+    return service
+
+
+def test_what_was_used_before_a_metric_was_switched_on_does_not_count_and_says_how_fast_it_is_used(client, sara):
+    service = switched_on(sara, on="2026-11-16", last="2026-11-19 06:00")
+    [one] = statistics.enabled_of(service, at=timezone.now())
+    assert (one.quantity, one.since, one.amount) == (200, date(2026, 11, 16), 100)
+    assert 52 < one.outlook.pace.per_day.expected < D("52.1")  # 950 in 18.25 days
+    assert (one.outlook.quantities.expected, one.outlook.amounts.expected) == (812, 712)
+    [[same]] = statistics.enabled_of_each([service], at=timezone.now()).values()
+    assert (same.quantity, same.amount, same.outlook) == (one.quantity, one.amount, one.outlook)
+    shown = see(client, sara, "portal_service", service.public_id)
+    assert "Emails sent since 16 November" in shown
+    assert "on 18 November" in shown  # the included ran out
+
+
+def test_of_a_metric_that_was_just_switched_on_nothing_counts_yet(client, sara):
+    service = switched_on(sara, on="2026-11-19", last="2026-11-18 06:00")
+    [one] = statistics.enabled_of(service, at=timezone.now())
+    assert (one.quantity, one.since, one.amount) == (0, None, None)
+    # As 900 in 17.25 days for the 12.75 that are left.
+    assert (one.outlook.quantities.expected, one.outlook.amounts.expected) == (665, 565)
+    [[same]] = statistics.enabled_of_each([service], at=timezone.now()).values()
+    assert (same.quantity, same.amount, same.outlook) == (one.quantity, one.amount, one.outlook)
+    shown = see(client, sara, "portal_service", service.public_id)
+    assert "Included ran out" not in shown
+    assert "Emails sent each day" in shown
 
 
 @pytest.mark.parametrize(("prices", "reads"), [([("0", "1")], True), ([], False)])
