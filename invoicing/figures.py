@@ -7,7 +7,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from catalog import money
-from catalog.models import Service
 from invoicing import facts
 from invoicing.facts import Fact
 from invoicing.models import DraftInvoice
@@ -30,7 +29,7 @@ def of_service(
     elif next_invoice is None:
         yield _figure(_("Next invoice"), "—", _("none is planned"))
     else:
-        yield _figure(_("Next invoice"), dates.day(next_invoice.on), _about(next_invoice, draft, service))
+        yield _figure(_("Next invoice"), dates.day(next_invoice.on), _about(glance, next_invoice, draft))
 
 
 def of_term(term: Period, today: date) -> str:
@@ -68,13 +67,16 @@ def _expected(glance: Glance, metrics: int) -> Fact:
     return _figure(name, *facts.of_amounts(ahead, glance.so_far, service.currency))
 
 
-def _about(invoice: NextInvoice, draft: DraftInvoice | None, service: Service) -> str:
+def _about(glance: Glance, invoice: NextInvoice, draft: DraftInvoice | None) -> str:
     """What is known of the next invoice."""
+    currency = glance.service.currency
     if draft is not None:
         return _("a draft until then")
     if invoice.is_open:
-        return _("at least %(amount)s") % {"amount": money.write(invoice.about.low, service.currency)}
-    amount = money.write(invoice.about.expected, service.currency)
+        return _("at least %(amount)s") % {"amount": money.write(invoice.about.low, currency)}
+    amount = money.write(invoice.about.expected, currency)
+    if glance.billed != glance.expected:
+        return _("about %(amount)s for this service, without the month that is open then") % {"amount": amount}
     return _("about %(amount)s for this service") % {"amount": amount}
 
 

@@ -15,7 +15,7 @@ from catalog.money import round_amount
 from catalog.pricing import ONE, ZERO, Pricing, PricingError, Scheme, added, amount
 from invoicing import forecast
 from invoicing.billable import Billable
-from invoicing.forecast import Pace, Range
+from invoicing.forecast import NOTHING, Pace, Range
 from invoicing.history import Days
 from metering.decimals import EXACT, exact_sum
 from metering.models import Metric
@@ -51,6 +51,11 @@ class Priced:
         """What the lines before the last one come to, each rounded as on an invoice. Raises PricingError."""
         return exact_sum(self._amount(line) for line in self.lines[:-1])
 
+    @property
+    def so_far(self) -> Decimal:
+        """What all lines come to, each rounded as on an invoice. Raises PricingError."""
+        return exact_sum(self._amount(line) for line in self.lines)
+
     def _amount(self, line: Billable) -> Decimal:
         pricing = line.in_force.pricing(self.currency)
         return round_amount(added(line.charges(pricing)).amount, self.currency) if pricing else ZERO
@@ -61,8 +66,9 @@ class Outlook:
     """What a metric will have used when its term ends on the day `ends`, in its unit, and what that costs.
 
     `level` is what it will be then if it is a level: of what the term comes to, that may be one value of many.
-    `amounts` is None where nothing is charged, `pace` for a level. `runs_out` is the day on which the quantity
-    included runs out at this pace, if that is before the end.
+    `amounts` is None where nothing is charged; `closed` is what of it is billed when the term ends, where a month is
+    open then, whose total waits for the next invoice. `pace` is None for a level. `runs_out` is the day on which the
+    quantity included runs out at this pace, if that is before the end.
     """
 
     ends: date
@@ -71,6 +77,12 @@ class Outlook:
     amounts: Range | None = None
     pace: Pace | None = None
     runs_out: date | None = None
+    closed: Range | None = None
+
+    @property
+    def billed(self) -> Range | None:
+        """What the invoice of the term's end says."""
+        return self.amounts if self.closed is None else self.closed
 
     @property
     def is_of_last_term(self) -> bool:
@@ -95,7 +107,8 @@ def of_metric(
         return Outlook(term.end, quantities, pace=pace)
     amounts = _of_totals(metric, unit, term, observed, priced, pace, left)
     runs_out = _runs_out(unit, term, observed, used, priced, pace)
-    return Outlook(term.end, quantities, amounts=amounts, pace=pace, runs_out=runs_out)
+    closed = _of_closed(metric, unit, term, observed, priced, pace)
+    return Outlook(term.end, quantities, amounts=amounts, pace=pace, runs_out=runs_out, closed=closed)
 
 
 def _pace(term: Period, observed: Observed) -> Pace | None:
@@ -135,6 +148,26 @@ def _of_totals(
         return charge([*known, *(unit.from_base(value) for value in values)])
 
     return forecast.amounts(rated, pace.per_day).plus(priced.settled)
+
+
+def _of_closed(
+    metric: Metric, unit: Unit, term: Period, observed: Observed, priced: Priced, pace: Pace
+) -> Range | None:
+    """What of the totals of months is over when the term ends; None where that is all."""
+    until = month(term.end).start
+    if metric.type != MetricType.MONTH or not term.start < until < term.end:
+        return None
+    lines = [(line, [item for item in line.items if item.start < until]) for line in priced.lines]
+    over = Priced(
+        [Billable(line.setting, line.in_force, items) for line, items in lines if items],
+        priced.in_force,
+        priced.pricing,
+        priced.currency,
+    )
+    left = forecast.fraction(datetime.combine(until, time.min, observed.zone) - observed.at)
+    if left <= ZERO:
+        return NOTHING.plus(over.so_far)
+    return _of_totals(metric, unit, Period(term.start, until), observed, over, pace, left)
 
 
 def _parts(metric: Metric, term: Period, observed: Observed, left: Decimal) -> Iterator[tuple[date, Decimal]]:

@@ -48,6 +48,8 @@ class Glance:
     stale: int = 0
     so_far: Decimal | None = None
     expected: Range | None = None
+    #: What of `expected` is on the invoice of the term's end: months that are open then are not.
+    billed: Range | None = None
 
     @property
     def is_expected_later(self) -> bool:
@@ -139,6 +141,7 @@ def glance(service: Service, metrics: list[Statistics]) -> Glance:
         stale=sum(each.is_stale for each in measured),
         so_far=statistics.total(metrics) if measured else None,
         expected=statistics.expected(metrics) if measured else None,
+        billed=statistics.billed(metrics) if measured else None,
     )
 
 
@@ -228,6 +231,6 @@ def _part(glance: Glance, draft: DraftInvoice | None, prices: Mapping[PriceKey, 
     return Part(
         service,
         price=None if price is None else round_amount(price, service.currency),
-        usage=glance.expected or so_far if closes else None,
+        usage=glance.billed or so_far if closes else None,
         is_open=closes and glance.metrics > 0 and glance.expected is None,
     )

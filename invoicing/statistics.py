@@ -5,11 +5,12 @@ The charge so far is what an invoice of today would bill, by the same code, and 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 
 from django.conf import settings as site
 
@@ -163,12 +164,21 @@ def total(metrics: Iterable[Statistics]) -> Decimal:
 def expected(metrics: Iterable[Statistics]) -> Range | None:
     """Return what several metrics will have cost when their term ends, together; None while one of them has not
     enough days to say so."""
+    return _together(metrics, attrgetter("amounts"))
+
+
+def billed(metrics: Iterable[Statistics]) -> Range | None:
+    """Return what of that the invoice of the term's end says, without months that are open then."""
+    return _together(metrics, attrgetter("billed"))
+
+
+def _together(metrics: Iterable[Statistics], of: Callable[[Outlook], Range | None]) -> Range | None:
     whole = NOTHING
     for one in metrics:
         if one.is_waiting_for_days:
             return None
-        if one.outlook is not None and one.outlook.amounts is not None:
-            whole += one.outlook.amounts
+        if one.outlook is not None and (ahead := of(one.outlook)) is not None:
+            whole += ahead
         elif one.amount is not None:
             whole = whole.plus(one.amount)
     return whole

@@ -17,6 +17,7 @@ from catalog import price_book
 from catalog.models import ClientUser, Role, Service
 from invoicing import overview, statistics
 from invoicing.billing import create_invoices
+from invoicing.models import Invoice, Line
 from metering import prepared
 from tests.builders import (
     DISK,
@@ -118,8 +119,6 @@ def test_an_invoice_at_the_end_of_the_term_bills_what_was_expected_if_nothing_ch
         values = tenant_says("alice", mailboxes=25, traffic=traffic * GB, emails=50 if day == 30 else 0)
         collected(own.tenant.server, when, values)
     create_invoices(on=at("2026-12-01 07:00").date(), at=at("2026-12-01 07:00"))
-    from invoicing.models import Line
-
     billed = sum(line.amount for line in Line.objects.filter(kind="usage"))
     assert abs(billed - expected.expected) < 2  # the mornings say a quarter of a day too much
 
@@ -244,6 +243,38 @@ def test_what_a_service_with_too_few_days_costs_so_far_is_in_both_sums(client, s
     shown = see(client, sara, "home")
     assert f"${total.expected.expected:.2f}" in shown
     assert "at least: 1 service has too few days and counts with its charge so far" in shown
+
+
+@pytest.mark.parametrize("until", ["2026-11-25", "2026-12-05"])
+@pytest.mark.parametrize("periods", ["summed", "each"])
+def test_the_next_invoice_has_only_months_that_are_over_when_it_is_made(client, sara, time_machine, until, periods):
+    """48 GB a day; of a term from 10 November to 10 December, the invoice has November, of which 300 are included."""
+    server, product = a_server(), a_product()
+    priced(a_setting(product, TRAFFIC), ("0", "1"), notation="above", included="300", periods=periods)
+    service = a_service(product, a_client(users=(sara,)), a_tenant(server), anchor="2026-10-10", next_term=2)
+    service.metered_from = date(2026, 11, 1)
+    service.save()
+
+    def measured(first, last):
+        while first <= last:
+            collected(server, f"{first} 23:45", tenant_says("alice", traffic=48 * first.day * GB))
+            first += timedelta(days=1)
+
+    measured(date(2026, 10, 10), date.fromisoformat(until))
+    time_machine.move_to(at(f"{until} 23:50"))
+    [glance] = overview.at_a_glance([service], at=timezone.now())
+    assert glance == overview.glance(service, statistics.enabled_of(service, at=timezone.now()))
+    [following] = overview.next_invoices([glance], today=timezone.localdate())
+    assert glance.expected.expected > following.about.expected
+    shown = see(client, sara, "portal_service", service.public_id)
+    assert f"about ${following.about.expected:,.2f} for this service, without the month that is open then" in shown
+    measured(date.fromisoformat(until) + timedelta(days=1), date(2026, 12, 9))
+    time_machine.move_to(at("2026-12-10 07:00"))
+    with panel(says()):
+        create_invoices(on=date(2026, 12, 10), at=timezone.now())
+    billed = Invoice.objects.get().total
+    assert billed == 24 + 48 * 30 - 300
+    assert abs(following.about.expected - billed) < 3  # the pace is of days that ended a quarter of an hour early
 
 
 def test_the_next_invoice_is_at_least_what_a_service_with_too_few_days_costs_so_far(client, sara):
