@@ -5,7 +5,7 @@ force for it. A price that is planned and not in force yet is left out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 
@@ -35,6 +35,10 @@ class Observed:
     before: Sequence[Decimal] = ()
     level: Decimal = ZERO
     least_and_most: tuple[Decimal, Decimal] | None = None
+
+    def days_until(self, day: date) -> Decimal:
+        """How many days there are until one begins; below zero after that."""
+        return forecast.fraction(datetime.combine(day, time.min, self.zone) - self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,10 @@ def of_metric(
     pace = _pace(term, observed)
     if pace is None:
         return None
-    left = forecast.fraction(datetime.combine(term.end, time.min, observed.zone) - observed.at)
-    quantities = pace.per_day.times(left).plus(used).each(unit.from_base)
+    quantities = pace.per_day.times(observed.days_until(term.end)).plus(used).each(unit.from_base)
     if priced is None:
         return Outlook(term.end, quantities, pace=pace)
-    amounts = _of_totals(metric, unit, term, observed, priced, pace, left)
+    amounts = _of_totals(metric, unit, term, observed, priced, pace)
     runs_out = _runs_out(unit, term, observed, used, priced, pace)
     closed = _of_closed(metric, unit, term, observed, priced, pace)
     return Outlook(term.end, quantities, amounts=amounts, pace=pace, runs_out=runs_out, closed=closed)
@@ -124,9 +127,8 @@ def _pace(term: Period, observed: Observed) -> Pace | None:
     )
 
 
-def _of_totals(
-    metric: Metric, unit: Unit, term: Period, observed: Observed, priced: Priced, pace: Pace, left: Decimal
-) -> Range:
+def _of_totals(metric: Metric, unit: Unit, term: Period, observed: Observed, priced: Priced, pace: Pace) -> Range:
+    left = observed.days_until(term.end)
     last = priced.lines[-1] if priced.lines else None
     charge, pricing = _charge(priced), priced.pricing
     if not priced.in_force.rates_each_period:
@@ -157,17 +159,11 @@ def _of_closed(
     until = month(term.end).start
     if metric.type != MetricType.MONTH or not term.start < until < term.end:
         return None
-    lines = [(line, [item for item in line.items if item.start < until]) for line in priced.lines]
-    over = Priced(
-        [Billable(line.setting, line.in_force, items) for line, items in lines if items],
-        priced.in_force,
-        priced.pricing,
-        priced.currency,
-    )
-    left = forecast.fraction(datetime.combine(until, time.min, observed.zone) - observed.at)
-    if left <= ZERO:
+    lines = (replace(line, items=[item for item in line.items if item.start < until]) for line in priced.lines)
+    over = replace(priced, lines=[line for line in lines if line.items])
+    if observed.days_until(until) <= ZERO:
         return NOTHING.plus(over.so_far)
-    return _of_totals(metric, unit, Period(term.start, until), observed, over, pace, left)
+    return _of_totals(metric, unit, Period(term.start, until), observed, over, pace)
 
 
 def _parts(metric: Metric, term: Period, observed: Observed, left: Decimal) -> Iterator[tuple[date, Decimal]]:

@@ -162,10 +162,12 @@ def test_home_and_service_expect_the_same_whichever_days_were_measured(sara, mea
     assert (same.amount, same.outlook, same.is_waiting_for_days) == (one.amount, one.outlook, one.is_waiting_for_days)
 
 
-def switched_on(sara, on, last):
-    """50 emails a day since 10 October, of which those of the term from 1 November count that are from a day on."""
+def counted_from(sara, how, on, last):
+    """50 emails a day since 10 October, of which those of the term from 1 November count that are from a day on: it
+    was switched on then, or had its first price."""
     server, product = a_server(), a_product()
-    priced(a_setting(product, EMAILS, enabled_from=on), ("0", "1"), included="100")
+    began = {"switch": ("2026-09-01", on), "price": (on, "2026-09-01")}[how]
+    priced(a_setting(product, EMAILS, enabled_from=began[1]), ("0", "1"), included="100", effective_from=began[0])
     service = a_service(product, a_client(users=(sara,)), a_tenant(server), anchor="2026-10-01", next_term=2)
     day = at("2026-10-10 06:00")
     while day <= at(last):
@@ -174,8 +176,9 @@ def switched_on(sara, on, last):
     return service
 
 
-def test_what_was_used_before_a_metric_was_switched_on_does_not_count_and_says_how_fast_it_is_used(client, sara):
-    service = switched_on(sara, on="2026-11-16", last="2026-11-19 06:00")
+@pytest.mark.parametrize("how", ["switch", "price"])
+def test_what_was_used_before_a_metric_counted_says_how_fast_it_is_used(client, sara, how):
+    service = counted_from(sara, how, on="2026-11-16", last="2026-11-19 06:00")
     [one] = statistics.enabled_of(service, at=timezone.now())
     assert (one.quantity, one.since, one.amount) == (200, date(2026, 11, 16), 100)
     assert 52 < one.outlook.pace.per_day.expected < D("52.1")  # 950 in 18.25 days
@@ -187,8 +190,9 @@ def test_what_was_used_before_a_metric_was_switched_on_does_not_count_and_says_h
     assert "on 18 November" in shown  # the included ran out
 
 
-def test_of_a_metric_that_was_just_switched_on_nothing_counts_yet(client, sara):
-    service = switched_on(sara, on="2026-11-19", last="2026-11-18 06:00")
+@pytest.mark.parametrize("how", ["switch", "price"])
+def test_of_a_metric_that_was_just_switched_on_or_priced_nothing_counts_yet(client, sara, how):
+    service = counted_from(sara, how, on="2026-11-19", last="2026-11-18 06:00")
     [one] = statistics.enabled_of(service, at=timezone.now())
     assert (one.quantity, one.since, one.amount) == (0, None, None)
     # As 900 in 17.25 days for the 12.75 that are left.

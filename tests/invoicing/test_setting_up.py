@@ -70,7 +70,7 @@ def test_who_may_not_add_something_reads_of_it_and_is_not_led_there(client):
     assert f'href="{reverse("staff_client_new")}"' not in shown
 
 
-def test_the_steps_take_six_queries_and_one_where_there_is_a_service():
+def test_the_steps_take_five_queries_and_one_where_there_is_a_service():
     ines = a_staff_user()
     counts = []
     for _ in range(2):
@@ -78,4 +78,4 @@ def test_the_steps_take_six_queries_and_one_where_there_is_a_service():
             setting_up.steps(ines)
         counts.append(len(queries))
         a_service()
-    assert counts == [6, 1]
+    assert counts == [5, 1]
