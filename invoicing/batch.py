@@ -20,7 +20,6 @@ from invoicing.models import (
     Difference,
     DraftInvoice,
     Invoice,
-    Line,
     OverageCharge,
     Parked,
     Run,
@@ -158,12 +157,10 @@ def _let_through(
 
 def _issue(batch: Batch, settlements: list[Settlement], due: dict[int, date], on: date, at: datetime, run: Run) -> None:
     """Issue what was claimed, with the credit notes. A month of usage that came to nothing makes no invoice."""
-    for document in issuing.grouped(Invoice.Kind.RENEWAL, batch.claimed, due):
-        lines = [line for draft in document.drafts for line in draft.lines]
-        if any(line.kind != Line.Kind.USAGE for line in lines) or document.net:
-            batch.documents.append(document)
-        else:
-            issuing.record_billed([document])
+    documents = issuing.grouped(Invoice.Kind.RENEWAL, batch.claimed, due)
+    batch.documents = [document for document in documents if document.is_made]
+    if nothing := [document for document in documents if not document.is_made]:
+        issuing.record_billed(nothing)
     batch.documents += corrections.documents(settlements)
     if batch.documents:
         issuing.issue(batch.documents, on=on, at=at, run=run)

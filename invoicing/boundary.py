@@ -75,8 +75,8 @@ def close(service: Service, kind: Claim.Kind, claimed: date, *, on: date, at: da
     Parked.objects.filter(service=service).delete()
     Deferral.objects.filter(service=service).delete()
     documents = issuing.grouped(DOCUMENTS[kind], [draft], {service.pk: on})
-    made = documents if draft.total else []
-    if not draft.total:
+    made = [document for document in documents if document.is_made]
+    if not made:
         issuing.record_billed(documents)
     if issued := [*made, *corrections.documents(settled)]:
         issuing.issue(issued, on=on, at=at)

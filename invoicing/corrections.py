@@ -17,7 +17,7 @@ from catalog.models import OVER, Client, Service
 from catalog.writing import Writing
 from invoicing import issuing, required
 from invoicing.billable import PeriodKey
-from invoicing.drafts import Draft, DraftLine
+from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.issuing import Document
 from invoicing.models import Difference, Invoice, Run
 from invoicing.settlements import Settlement, of_differences
@@ -51,19 +51,20 @@ WITH noted AS (
         SELECT tenant_id, metric_id, start FROM metering_restated LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) RETURNING tenant_id, metric_id, start
 ), concerned AS (
-    SELECT DISTINCT b.service_id, coalesce(l.setting_id, m.id) AS setting_id, coalesce(l.corrects_id, l.id) AS line_id
+    SELECT DISTINCT b.service_id, coalesce(l.setting_id, m.id) AS setting_id, coalesce(l.corrects_id, l.id) AS line_id,
+        CASE WHEN l.id IS NULL THEN c.id END AS claim_id
     FROM noted n
     JOIN invoicing_billedperiod b ON b.tenant_id = n.tenant_id AND b.metric_id = n.metric_id
     JOIN metering_metric k ON k.id = n.metric_id
-    JOIN catalog_service s ON s.id = b.service_id
-    LEFT JOIN catalog_metricsetting m ON m.product_id = s.product_id AND m.metric_id = b.metric_id
     LEFT JOIN invoicing_line l ON l.id = b.line_id
+    LEFT JOIN invoicing_claim c ON c.id = b.claim_id
+    LEFT JOIN catalog_metricsetting m ON m.product_id = c.product_id AND m.metric_id = b.metric_id
     WHERE b.start = n.start OR (b.start <= n.start AND n.start < b."end")
         OR (k.type = 'snapshot' AND n.start = b."end")
         OR (l.start <= n.start AND n.start < l."end")
 ), waiting AS (
-    INSERT INTO invoicing_difference (service_id, setting_id, line_id, since)
-    SELECT service_id, setting_id, line_id, %(at)s FROM concerned WHERE setting_id IS NOT NULL
+    INSERT INTO invoicing_difference (service_id, setting_id, line_id, claim_id, since)
+    SELECT service_id, setting_id, line_id, claim_id, %(at)s FROM concerned WHERE setting_id IS NOT NULL
     ON CONFLICT DO NOTHING RETURNING 1
 )
 SELECT (SELECT count(*) FROM noted), (SELECT count(*) FROM waiting)
@@ -95,7 +96,10 @@ def waiting(services: Several[Service]) -> dict[int, list[Settlement]]:
 
 
 def adjustments(settlements: Iterable[Settlement]) -> list[DraftLine]:
-    """What goes on the next invoice of a service."""
+    """What goes on the next invoice of a service. Raises CannotBill where one of them cannot be rated."""
+    settlements = list(settlements)
+    if refused := next((one.refused for one in settlements if one.refused), ""):
+        raise CannotBill(refused)
     return [line for one in settlements if one.fits_next_invoice for line in one.lines if line.credits is None]
 
 
@@ -134,14 +138,14 @@ def taken(settlements: Iterable[Settlement]) -> set[PeriodKey]:
 
 
 def strike(settlements: Iterable[Settlement]) -> None:
-    """They do not wait any more."""
-    Difference.objects.filter(pk__in=[one.difference.pk for one in settlements]).delete()
+    """They do not wait any more, but for what cannot be rated."""
+    Difference.objects.filter(pk__in=[one.difference.pk for one in settlements if not one.refused]).delete()
 
 
 def settle(*, service: Service, on: date, at: datetime) -> list[Document]:
     """Settle what waits of a service now, on an invoice of its own or by credit notes, in one transaction.
 
-    Returns the documents; none where nothing differs any more.
+    Returns the documents; none where nothing is to be charged or given back. What cannot be rated goes on waiting.
     """
     assess(at)
     with transaction.atomic():
@@ -165,5 +169,7 @@ def _settle(services: list[Service], on: date, at: datetime, run: Run | None = N
     made = documents(settlements, with_adjustments=True)
     if made:
         issuing.issue(made, on=on, at=at, run=run)
-    strike(settlements)
+    issued = {id(line) for document in made for draft in document.drafts for line in draft.lines}
+    # A correction that changes no amount is a line of 0 on the next invoice, where there is one.
+    strike(one for one in settlements if not one.fits_next_invoice or any(id(line) in issued for line in one.lines))
     return made

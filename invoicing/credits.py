@@ -180,9 +180,13 @@ def _again(invoice: Invoice, lines: Sequence[Line]) -> Iterator[DraftLine]:
     for line in lines:
         if line.kind == Line.Kind.USAGE and line.setting_id is not None:
             agreed = overrides.get((line.service_id, line.setting_id), [])
-            yield from _rated_again(invoice, line, settings[line.setting_id], agreed, now[line.pk])
+            for each in _rated_again(invoice, line, settings[line.setting_id], agreed, now[line.pk].items):
+                each.tenant_id = now[line.pk].tenant_id
+                yield each
         elif line.kind == Line.Kind.ADJUSTMENT and line.corrects_id is not None:
-            yield _copied(line, before[line.corrects_id])
+            copied = _copied(line, before[line.corrects_id].items)
+            copied.tenant_id = before[line.corrects_id].tenant_id
+            yield copied
         elif line.kind == Line.Kind.OVERAGE:
             yield _copied(line, [])  # its month was charged, and stays so
         elif line.service.metered_from is not None and line.service.metered_from > line.start:

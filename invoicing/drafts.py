@@ -54,6 +54,10 @@ class DraftLine:
     credits: uuid.UUID | None = None
     before: Decimal | None = None
     settled: Decimal = Decimal(0)
+    #: Whose usage it bills, if not that of the tenant that the service has now.
+    tenant_id: int | None = None
+    #: The claim by which its usage came to nothing before, on no invoice.
+    claim: int | None = None
     #: What it says as its row has it, where that was written already.
     written: str = ""
     #: Given when it is issued.

@@ -51,6 +51,12 @@ class Document:
         return exact_sum(draft.total for draft in self.drafts)
 
     @property
+    def is_made(self) -> bool:
+        """Whether it is issued: usage alone that comes to nothing makes no invoice."""
+        lines = (line for draft in self.drafts for line in draft.lines)
+        return any(line.kind != Line.Kind.USAGE for line in lines) or bool(self.net)
+
+    @property
     def total(self) -> Decimal:
         """What is to be paid, or given back, once it is issued: with tax."""
         return EXACT.add(self.net, self.tax.amount) if self.tax else self.net
@@ -147,26 +153,47 @@ _PERIOD = (
 _WHOLE = chain.row((0, 0, False))
 
 
-def record_billed(documents: Iterable[Document]) -> None:
-    """Write down what was billed of each usage period of documents that are not made, since it comes to nothing."""
-    _copy(BilledPeriod, _PERIOD, (row for document in documents for row in _period_rows(document)))
+def record_billed(documents: Sequence[Document]) -> None:
+    """Write down what was billed of each usage period of documents that are not made, since it comes to nothing, and
+    by which claims: of what product, client and currency they were."""
+    drafts = [(document, draft) for document in documents for draft in document.drafts if draft.claim is not None]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE invoicing_claim c SET product_id = d.product, client_id = d.client, currency = d.currency FROM"
+            " unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[]) AS d (claim, product, client, currency)"
+            " WHERE c.id = d.claim",
+            [
+                [draft.claim for _, draft in drafts],
+                [draft.service.product_id for _, draft in drafts],
+                [document.client.pk for document, _ in drafts],
+                [document.currency for document, _ in drafts],
+            ],
+        )
+    rows = (
+        f"{row}\t{line.claim or draft.claim or chain.NULL}"
+        for document in documents
+        for draft in document.drafts
+        for line in draft.lines
+        for row in _periods_of(line)
+    )
+    _copy(BilledPeriod, (*_PERIOD, "claim_id"), rows)
 
 
 def _period_rows(document: Document) -> Iterator[str]:
     """The values of _PERIOD, of each period of each line."""
-    service = None
-    for line in (line for draft in document.drafts for line in draft.lines):
-        if line.setting is None:
-            continue
-        if line.service is not service:
-            service = line.service
-            owner = f"{service.pk}\t{service.tenant_id}"
-        about = f"{owner}\t{line.setting.metric_id}\t{line.id or chain.NULL}"
-        for item in line.items:
-            is_whole = not (item.part or item.revision or item.is_open)
-            part = _WHOLE if is_whole else chain.row((item.part, item.revision, item.is_open))
-            start, end, measured_on = chain.day(item.start), chain.day(item.end), chain.day(item.measured_on)
-            yield f"{about}\t{start}\t{end}\t{measured_on}\t{plain(item.value)}\t{part}"
+    return (row for draft in document.drafts for line in draft.lines for row in _periods_of(line))
+
+
+def _periods_of(line: DraftLine) -> Iterator[str]:
+    if line.setting is None:
+        return
+    tenant = line.tenant_id or line.service.tenant_id
+    about = f"{line.service.pk}\t{tenant}\t{line.setting.metric_id}\t{line.id or chain.NULL}"
+    for item in line.items:
+        is_whole = not (item.part or item.revision or item.is_open)
+        part = _WHOLE if is_whole else chain.row((item.part, item.revision, item.is_open))
+        start, end, measured_on = chain.day(item.start), chain.day(item.end), chain.day(item.measured_on)
+        yield f"{about}\t{start}\t{end}\t{measured_on}\t{plain(item.value)}\t{part}"
 
 
 @dataclass(slots=True)

@@ -275,9 +275,12 @@ def settle(request: HttpRequest, public_id: str) -> HttpResponse:
     )
     if made:
         messages.info(request, _("Settled for %(service)s: %(numbers)s.") % {"service": one, "numbers": numbers})
+    elif one.differences.exists():
+        said = _("Nothing is to be charged to %(service)s or given back now. What differs waits for its next invoice.")
+        messages.info(request, said % {"service": one})
     else:
-        told = {"service": one}
-        messages.info(request, _("Nothing of %(service)s differs any more, so nothing was made.") % told)
+        said = _("Nothing of %(service)s differs any more, so nothing was made.")
+        messages.info(request, said % {"service": one})
     return redirect("staff_differences")
 
 

@@ -6,6 +6,7 @@ What a line and all that corrects it charge together is what its usage costs.
 
 from collections.abc import Collection as Several
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -16,16 +17,17 @@ from django.utils.translation import gettext as _
 from catalog.aggregation import Periods
 from catalog.models import Client, Service
 from catalog.money import round_amount, write
-from catalog.pricing import Charge, added, rate
+from catalog.pricing import Charge, PricingError, added, rate
 from catalog.quote import read_pricing, step_json
 from catalog.wording import charge_sentence
 from catalog.writing import Writing
-from invoicing import drafts
+from invoicing import drafts, reasons
 from invoicing.billable import Billable, Item, PeriodKey, Unbilled
 from invoicing.billed import NOTHING, Billed, Changes, chain_of
-from invoicing.drafts import DraftLine
-from invoicing.models import Difference, Line
+from invoicing.drafts import CannotBill, DraftLine
+from invoicing.models import MAX_AMOUNT, Difference, Line
 from metering.decimals import EXACT, exact_sum
+from metering.periods import Period
 from metering.units import Unit
 
 
@@ -48,7 +50,7 @@ class Settlement:
     """A line whose usage changed, what its periods are and cost now, and the lines that settle it.
 
     `amount` is to be charged more, or below 0 given back. `invoices` are those of the lines that credits
-    give back.
+    give back. What is `refused`, with the reason, cannot be rated as things are: it has no lines, and waits.
     """
 
     difference: Difference
@@ -64,6 +66,7 @@ class Settlement:
     keys: list[PeriodKey]
     lines: list[DraftLine] = field(default_factory=list)
     invoices: dict[UUID, UUID] = field(default_factory=dict)
+    refused: str = ""
 
     @property
     def service(self) -> Service:
@@ -113,56 +116,94 @@ def _keys(difference: Difference, billed: Billed, items: list[Item]) -> list[Per
 
 
 def _first_charge(difference: Difference, billed: Billed, items: list[Item], changes: Changes) -> Settlement | None:
-    """What had come to nothing on no invoice is rated as it would have been there."""
-    in_force = changes.in_force(difference, items[0].start)
-    if in_force is None:
+    """What had come to nothing on no invoice is rated as it would have been there: each level by itself, and totals
+    by their prices."""
+    setting, billables = changes.settings[difference.setting_id], dict[object, Billable]()
+    for item in items:
+        in_force = changes.in_force_of(difference, Period(item.start, item.end))
+        if in_force is not None:
+            key = in_force.key if setting.metric.adds_up else item.start
+            billables.setdefault(key, Billable(setting, in_force, [])).items.append(item)
+    if not billables:
         return None
-    service, setting = difference.service, changes.settings[difference.setting_id]
-    [line] = drafts.usage_lines(service, Unbilled([Billable(setting, in_force, items)]))
-    return Settlement(
+    service, unit = _as_it_was(difference, billed), next(reversed(billables.values())).in_force.unit
+    one = Settlement(
         difference=difference,
-        title=line.title,
+        title=str(setting.metric),
         number="",
         client=service.client,
         currency=service.currency,
-        unit=in_force.unit,
-        before=in_force.unit.from_base(exact_sum(row.value for row in billed.periods[chain_of(difference)])),
-        quantity=line.quantity or NOTHING,
-        costs=line.amount,
+        unit=unit,
+        before=unit.from_base(exact_sum(row.value for row in billed.periods[chain_of(difference)])),
+        quantity=unit.from_base(exact_sum(item.value for item in items)),
+        costs=NOTHING,
         settled=NOTHING,
         keys=_keys(difference, billed, items),
-        lines=[line],
     )
+    try:
+        one.lines = drafts.usage_lines(service, Unbilled(list(billables.values())))
+    except CannotBill as error:
+        one.refused = str(error)
+        return one
+    one.title, one.costs = one.lines[0].title, exact_sum(line.amount for line in one.lines)
+    for line in one.lines:
+        # What comes to nothing again stays what that claim billed.
+        line.tenant_id, line.claim = billed.tenant(difference), difference.claim_id
+    return one
+
+
+def _as_it_was(difference: Difference, billed: Billed) -> Service:
+    """The service as it was when its usage came to nothing: of that client and product, billed in that currency."""
+    claim, service = billed.claims[difference.claim_id or 0], copy(difference.service)
+    if claim.product is not None and claim.client is not None:
+        service.product, service.client = claim.product, copy(claim.client)
+        service.client.currency = claim.currency
+    return service
 
 
 def _corrected(difference: Difference, root: Line, billed: Billed, items: list[Item], links: list[Link]) -> Settlement:
     unit, pricing = Unit.from_json(root.unit or {}), read_pricing(root.pricing or {})
     is_each = (root.pricing or {}).get("periods") == Periods.EACH
     values = [item.value for item in items] if is_each else [exact_sum(item.value for item in items)]
-    charges = [rate(pricing, unit.from_base(value)) for value in values]
-    charge, currency = added(charges), root.invoice.currency
     one = Settlement(
         difference=difference,
         title=root.title,
         number=root.invoice.number,
         client=root.invoice.client,
-        currency=currency,
+        currency=root.invoice.currency,
         unit=unit,
         before=unit.from_base(exact_sum(row.value for row in billed.periods[root.pk])),
-        quantity=charge.quantity,
-        costs=round_amount(charge.amount, currency),
+        quantity=unit.from_base(exact_sum(item.value for item in items)),
+        costs=NOTHING,
         # What was given back for another reason than usage stays given.
         settled=exact_sum(EXACT.subtract(link.line.amount, link.corrected) for link in links),
         keys=_keys(difference, billed, items),
         invoices={link.line.pk: link.line.invoice_id for link in links},
     )
+    try:
+        charges = [rate(pricing, unit.from_base(value)) for value in values]
+    except PricingError as error:
+        return _refused(one, reasons.NOT_RATED, problem=error, metric=difference.setting.metric)
+    charge = added(charges)
+    if charge.amount >= MAX_AMOUNT:
+        return _refused(one, reasons.METRIC_TOO_MUCH, sum=f"{charge.amount:.3E}", metric=difference.setting.metric)
+    one.quantity, one.costs = charge.quantity, round_amount(charge.amount, one.currency)
     with Writing(root.invoice.client.language):
         if len(charges) == 1:
-            sentence = charge_sentence(pricing, charge, unit, currency)
+            sentence = charge_sentence(pricing, charge, unit, one.currency)
         else:
             told = {"quantity": unit.write(charge.quantity), "count": len(charges)}
             sentence = _("%(quantity)s in %(count)s periods, each rated by itself") % told
         one.lines = _lines(one, root, links, items, charges, sentence)
+    for line in one.lines:
+        line.tenant_id = billed.tenant(difference)
+    return one
+
+
+def _refused(one: Settlement, reason: str, **told: object) -> Settlement:
+    with Writing("en"):  # as all reasons that are kept
+        one.refused = reason % ({"product": one.service.product} | told)
+    one.costs = one.settled
     return one
 
 

@@ -8,13 +8,17 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from catalog.models import Service
+from catalog.models import Client, Product, Service
 from invoicing.models.documents import Invoice
 from invoicing.models.lines import Line
 
 
 class Claim(models.Model):
-    """The right to bill one term of a service, or its termination: whoever inserts it first has it."""
+    """The right to bill one term of a service, or its termination: whoever inserts it first has it.
+
+    Where it came to nothing and no invoice was made, `product`, `client` and `currency` say what priced it and whom it
+    would have billed.
+    """
 
     class Kind(models.TextChoices):
         RENEWAL = "renewal", _("Renewal")
@@ -25,6 +29,9 @@ class Claim(models.Model):
     kind = models.CharField(max_length=20, choices=Kind.choices)
     term_start = models.DateField()
     invoice = models.ForeignKey(Invoice, null=True, on_delete=models.PROTECT, related_name="claims")
+    product = models.ForeignKey(Product, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    client = models.ForeignKey(Client, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    currency = models.CharField(max_length=3, blank=True, default="", db_default="")
     created_at = models.DateTimeField()
 
     class Meta:
@@ -42,7 +49,7 @@ class BilledPeriod(models.Model):
     `start` and `end` are the period: a day or month of usage, or for a snapshot the term that it closes.
     `value` is the usage as it was then, in the base of the metric's unit, and `measured_on` the day of
     the usage row that it came from. Without a line, the period came to nothing on an invoice that was
-    not made.
+    not made, that of its `claim`.
 
     A period that `is_open` was billed before it had ended, up to a boundary; what is used after it is its
     next `part`. When usage is corrected, its parts are billed again with the next `revision`; the newest
@@ -53,6 +60,9 @@ class BilledPeriod(models.Model):
         Service, on_delete=models.PROTECT, related_name="billed_periods", db_constraint=False, db_index=False
     )
     line = models.ForeignKey(Line, null=True, on_delete=models.PROTECT, related_name="periods", db_constraint=False)
+    claim = models.ForeignKey(
+        Claim, null=True, on_delete=models.PROTECT, related_name="periods", db_constraint=False, db_index=False
+    )
     tenant_id = models.IntegerField()
     metric_id = models.IntegerField()
     start = models.DateField()

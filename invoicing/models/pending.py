@@ -9,25 +9,27 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy
 
 from catalog.models import MetricSetting, OverageTerms, Service, User
+from invoicing.models.claims import Claim
 from invoicing.models.lines import Line
 
 
 class Difference(models.Model):
     """A line of which the usage changed after it was billed, until that is billed or credited.
 
-    Without a line, usage that had come to nothing on an invoice that was not made.
+    Without a line, usage that had come to nothing on an invoice that was not made, that of a claim.
     """
 
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="differences")
     setting = models.ForeignKey(MetricSetting, on_delete=models.PROTECT, related_name="+")
     line = models.ForeignKey(Line, null=True, on_delete=models.PROTECT, related_name="+")
+    claim = models.ForeignKey(Claim, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     since = models.DateTimeField()
 
     class Meta:
         ordering: ClassVar = ["since", "id"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["service", "setting", "line"], name="each_difference_waits_once", nulls_distinct=False
+                fields=["service", "setting", "line", "claim"], name="each_difference_waits_once", nulls_distinct=False
             ),
         ]
 

@@ -100,16 +100,16 @@ def different() -> Iterator[Finding]:
     with connection.cursor() as cursor:
         cursor.execute(_DIFFERENT)
         found = cursor.fetchall()
-    waiting = set(Difference.objects.values_list("service_id", "setting_id", "line_id"))
+    waiting = set(Difference.objects.values_list("service_id", "setting_id", "line_id", "claim_id"))
     services = Service.objects.select_related("client", "product", "tenant__server").in_bulk({row[0] for row in found})
     settings = MetricSetting.objects.select_related("metric", "product").in_bulk({row[1] for row in found})
     asked = [
-        Difference(service=services[service], setting=settings[setting], line_id=line)
-        for service, setting, line in found
-        if (service, setting, line) not in waiting and setting is not None
+        Difference(service=services[service], setting=settings[setting], line_id=line, claim_id=claim)
+        for service, setting, line, claim in found
+        if (service, setting, line, claim) not in waiting and setting is not None
     ]
     for one in settlements.of_differences(asked):
-        if one.amount:
+        if one.amount or one.refused:
             was, now = one.unit.write(one.before), one.unit.write(one.quantity)
             what = f"{one.title} was billed as {was}, is {now}, and no difference waits"
             yield Finding(one.number or str(one.service), what)
@@ -117,22 +117,22 @@ def different() -> Iterator[Finding]:
 
 #: The lines of totals whose closed periods add up to something else than their usage, noted as restated or not.
 _DIFFERENT = """
-SELECT DISTINCT b.service_id, coalesce(l.setting_id, m.id), coalesce(l.corrects_id, l.id)
+SELECT DISTINCT b.service_id, coalesce(l.setting_id, m.id), coalesce(l.corrects_id, l.id),
+    CASE WHEN l.id IS NULL THEN c.id END
 FROM (
-    SELECT tenant_id, metric_id, start, sum(value) AS value, bool_or(is_open AND part = last) AS is_open,
-           max(service_id) FILTER (WHERE part = last) AS service_id,
-           (array_agg(line_id ORDER BY part DESC))[1] AS line_id
+    SELECT tenant_id, metric_id, start, service_id, line_id, claim_id, sum(value) OVER whole AS value,
+           bool_or(is_open AND part = last) OVER whole AS is_open
     FROM (
         SELECT DISTINCT ON (tenant_id, metric_id, start, part) *,
                max(part) OVER (PARTITION BY tenant_id, metric_id, start) AS last
         FROM invoicing_billedperiod ORDER BY tenant_id, metric_id, start, part, revision DESC
-    ) p GROUP BY tenant_id, metric_id, start
+    ) p WINDOW whole AS (PARTITION BY tenant_id, metric_id, start)
 ) b
 JOIN metering_metric k ON k.id = b.metric_id AND k.type <> 'snapshot'
 JOIN metering_usage u ON u.tenant_id = b.tenant_id AND u.metric_id = b.metric_id AND u.start = b.start
-JOIN catalog_service s ON s.id = b.service_id
-LEFT JOIN catalog_metricsetting m ON m.product_id = s.product_id AND m.metric_id = b.metric_id
 LEFT JOIN invoicing_line l ON l.id = b.line_id
+LEFT JOIN invoicing_claim c ON c.id = b.claim_id
+LEFT JOIN catalog_metricsetting m ON m.product_id = c.product_id AND m.metric_id = b.metric_id
 WHERE u.value <> b.value AND NOT b.is_open AND NOT EXISTS (
     SELECT FROM metering_restated r
     WHERE r.tenant_id = b.tenant_id AND r.metric_id = b.metric_id AND r.start = b.start

@@ -6,11 +6,12 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from catalog.models import PricingVersion
+from catalog.models import ChargeBounds, PricingVersion, Service
 from invoicing import corrections, credits, termination
 from invoicing.billing import create_invoices
+from invoicing.changing import change
 from invoicing.corrections import settle
-from invoicing.models import BilledPeriod, Difference, Invoice, Line
+from invoicing.models import BilledPeriod, Difference, Invoice, Line, Parked
 from invoicing.settlements import of_differences
 from invoicing.verification import verify
 from metering.correcting import correct
@@ -153,6 +154,132 @@ def test_a_correction_within_what_is_included_is_said_on_a_line_of_nothing(traff
     bill("2027-01-01")
     [(_, title, amount)] = lines("adjustment")
     assert (title, amount) == ("Bandwidth, October 2026, corrected", 0)
+    assert is_sound()
+
+
+def test_a_correction_of_nothing_that_is_settled_by_hand_waits_for_the_next_invoice(traffic):
+    corrected(traffic, TRAFFIC, "2026-10-01", 100 * GB + 1)
+    assert settle(service=traffic, on=date(2026, 11, 10), at=at("2026-11-10 13:00")) == []
+    assert Difference.objects.count() == 1
+    bill("2026-12-01")
+    assert [(number, amount) for number, _, amount in lines("adjustment")] == [("2026-00002", 0)]
+    assert is_sound()
+
+
+def test_a_correction_of_nothing_at_the_end_of_a_service_is_written_down_on_its_last_invoice():
+    server = a_server()
+    setting = a_setting(a_product(), TRAFFIC)
+    version = priced(setting, ("0", "1"), included="10", notation="above")
+    ChargeBounds.objects.create(version=version, currency="USD", maximum=50)
+    service = a_service(setting.product, tenant=a_tenant(server))
+    collected(server, "2026-10-31 18:00", tenant_says("alice", traffic=100 * GB))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-11-01")
+    corrected(service, TRAFFIC, "2026-10-01", 120 * GB)
+    with panel(says(tenant_says("alice", traffic=6 * GB))):
+        termination.terminate(service=service, on=date(2026, 11, 10), at=at("2026-11-10 20:00"))
+    assert [amount for _, _, amount in lines("adjustment")] == [0]
+    corrected(service, TRAFFIC, "2026-10-01", 121 * GB, "2026-11-12 12:00")
+    bill("2026-11-12")
+    assert sum(amount for _, _, amount in [*lines("usage"), *lines("adjustment")]) == 50
+    assert is_sound()
+
+
+@pytest.mark.parametrize("value", [Decimal(10) ** 16, Decimal(10) ** 15 - 1])
+def test_what_cannot_be_rated_parks_its_service_waits_and_stops_nobody_else(value):
+    server = a_server()
+    setting = a_setting(a_product(), EMAILS)
+    priced(setting, ("0", "1"), notation="above")
+    service = a_service(setting.product, tenant=a_tenant(server))
+    other = a_service(setting.product, a_client("Other"), a_tenant(server, "bob"))
+    collected(server, "2026-10-05 06:00", tenant_says("alice", emails=8), tenant_says("bob", emails=8))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", emails=0), tenant_says("bob", emails=0))
+    bill("2026-11-01")
+    corrected(service, EMAILS, "2026-10-05", value)
+    bill("2026-12-01")
+    assert [one.service_id for one in Parked.objects.all()] == [service.pk]
+    assert Invoice.objects.filter(client=other.client).count() == 2
+    assert settle(service=service, on=date(2026, 12, 1), at=at("2026-12-01 08:00")) == []
+    assert Difference.objects.count() == 1
+    corrected(service, EMAILS, "2026-10-05", 9, "2026-12-02 06:00")
+    bill("2026-12-02")
+    assert not Parked.objects.exists()
+    assert [amount for _, _, amount in lines("adjustment")] == [1]
+    assert is_sound()
+
+
+def test_what_cannot_be_rated_of_a_service_that_is_over_waits():
+    server = a_server()
+    setting = a_setting(a_product(), EMAILS)
+    priced(setting, ("0", "1"), notation="above")
+    service = a_service(setting.product, tenant=a_tenant(server), next_term=2)
+    with panel(says(tenant_says("alice", emails=8))):
+        termination.terminate(service=service, on=date(2026, 11, 5), at=at("2026-11-05 12:00"))
+    corrected(service, EMAILS, "2026-11-05", Decimal(10) ** 16)
+    bill("2026-11-11")
+    assert Difference.objects.count() == 1
+    corrected(service, EMAILS, "2026-11-05", 10, "2026-11-12 12:00")
+    bill("2026-11-13")
+    assert Invoice.objects.get(kind="settlement").total == 2
+    assert is_sound()
+
+
+def test_a_month_that_two_lines_billed_gives_back_on_both_what_is_less():
+    """Up to a change of product, and from it on."""
+    server = a_server()
+    small, big = a_product("Small"), a_product("Big")
+    priced(a_setting(small, TRAFFIC), ("0", "1"), notation="above")
+    priced(a_setting(big, TRAFFIC), ("0", "10"), notation="above")
+    service = a_service(small, tenant=a_tenant(server))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-11-01")
+    with panel(says(tenant_says("alice", traffic=50 * GB))):
+        change(service=Service.objects.get(), at=at("2026-11-10 20:00"), product=big)
+    collected(server, "2026-11-30 18:00", tenant_says("alice", traffic=60 * GB))
+    collected(server, "2026-12-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-12-01")
+    assert [amount for _, _, amount in lines("usage")] == [50, 100]
+    corrected(service, TRAFFIC, "2026-11-01", 20 * GB, "2026-12-10 12:00")
+    settle(service=Service.objects.get(), on=date(2026, 12, 10), at=at("2026-12-10 12:10"))
+    assert sorted(amount for _, _, amount in lines("credit")) == [30, 100]
+    assert is_sound()
+
+
+def test_a_day_that_lies_within_the_days_of_two_lines_is_billed_by_one_of_them():
+    server = a_server()
+    setting = a_setting(a_product(), EMAILS)
+    priced(setting, ("0", "1"), notation="above")
+    service = a_service(setting.product, tenant=a_tenant(server))
+    for day in (20, 25):
+        collected(server, f"2026-10-{day} 18:00", tenant_says("alice", emails=1))
+    collected(server, "2026-11-01 00:40", tenant_says("alice", emails=0))
+    bill("2026-11-01")
+    corrected(service, EMAILS, "2026-10-03", 2, "2026-11-05 12:00")  # before the days of that line: the next one's
+    bill("2026-12-01")
+    corrected(service, EMAILS, "2026-10-22", 7, "2026-12-05 12:00")
+    bill("2027-01-01")
+    assert not Parked.objects.exists()
+    assert sum(amount for _, _, amount in [*lines("usage"), *lines("adjustment")]) == 1 + 1 + 2 + 7
+    assert is_sound()
+
+
+def test_usage_of_a_tenant_that_the_service_had_before_stays_that_tenants():
+    server = a_server()
+    setting = a_setting(a_product(), TRAFFIC)
+    priced(setting, ("0", "1"), notation="above")
+    alice, bob = a_tenant(server), a_tenant(server, "bob")
+    service = a_service(setting.product, tenant=alice)
+    collected(server, "2026-10-31 18:00", tenant_says("alice", traffic=100 * GB))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-11-01")
+    with panel(says(tenant_says("alice", traffic=9 * GB), tenant_says("bob", traffic=0))):
+        change(service=Service.objects.get(), at=at("2026-11-03 12:00"), tenant=bob)
+    october = {"start": "2026-10-01", "metric_id": setting.metric_id}
+    for value, day in ((130, 10), (140, 11)):
+        corrected(service, TRAFFIC, "2026-10-01", value * GB, f"2026-11-{day} 12:00")
+        settle(service=Service.objects.get(), on=date(2026, 11, day), at=at(f"2026-11-{day} 13:00"))
+    assert [amount for _, _, amount in lines("adjustment")] == [30, 10]
+    assert {row.tenant_id for row in BilledPeriod.objects.filter(**october)} == {alice.pk}
     assert is_sound()
 
 

@@ -104,6 +104,19 @@ def test_usage_that_was_put_back_differs_no_more(ines):
     assert "none any more" in text(ines.get(reverse("staff_differences")))
 
 
+def test_what_cannot_be_rated_says_why_and_waits(ines):
+    server = billed("huge", "other")
+    corrected(server, "huge", Decimal(10) ** 16)
+    corrected(server, "other", "34")
+    shown = text(ines.get(reverse("staff_differences")))
+    assert "Emails sent of Business Web cannot be rated" in shown
+    assert "+$4.00" in shown
+    service = Difference.objects.get(service__name="huge").service
+    shown = text(ines.post(reverse("staff_service_settle", args=[service.public_id]), follow=True))
+    assert "Nothing is to be charged to huge or given back now. What differs waits for its next invoice." in shown
+    assert Difference.objects.filter(service=service).exists()
+
+
 def test_differences_need_a_person_on_the_first_page(ines):
     server = billed("less")
     corrected(server, "less", "10")
