@@ -156,7 +156,8 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
 #: - usage of the open period takes the value, or for a counter grows by the increase since the latest
 #:   count; a count that fell was reset, and so was one that the server says began since it was read last: all
 #:   of it is increase. One that fell though the server says that it went on lost a part that nobody knows;
-#: - what the last collection confirmed today and is still so needs no writing;
+#: - what the last collection confirmed today and is still so needs no writing, unless a counter restarted and came
+#:   to the same count again;
 #: - a reading is kept when the value differs from the latest one, or begins a new period of a total; of a
 #:   closed period that was asked for again, when it changed that period's usage;
 #: - what changed after its period had ended is noted as restated, and what staff corrected stays;
@@ -195,7 +196,7 @@ WITH incoming AS MATERIALIZED (
 ), open_usage AS (
     INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
     SELECT tenant_id, metric_id, start, "end", CASE WHEN is_counter THEN increase ELSE value END, %(collection)s
-    FROM incoming WHERE is_open AND is_confirmed IS NOT TRUE
+    FROM incoming WHERE is_open AND (is_confirmed IS NOT TRUE OR (is_counter AND increase > 0))
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
         SET value = CASE WHEN u.metric_id = ANY(%(counters)s) THEN u.value + excluded.value ELSE excluded.value END,
             collection_id = excluded.collection_id

@@ -62,6 +62,16 @@ def test_a_restart_long_ago_is_not_counted_again_when_nothing_else_changed():
     assert usage_of(a_tenant(server), ROWS) == {"2026-11-18": 0}
 
 
+@pytest.mark.parametrize("day", ["2026-11-18", "2026-11-19"])
+def test_a_restart_is_seen_even_when_it_counted_up_to_the_same_value(day):
+    server = a_server()
+    poll(server, "2026-11-18 06:00", alice=since(100, "2026-11-01 00:00"))
+    poll(server, "2026-11-18 12:00", alice=since(150, "2026-11-01 00:00"))
+    for hour in ("18:00", "21:00"):
+        poll(server, f"{day} {hour}", alice=since(150, f"{day} 13:00"))
+    assert sum(usage_of(a_tenant(server), ROWS).values()) == 50 + 150
+
+
 def test_a_count_that_fell_without_a_restart_adds_nothing():
     """A network card was taken away, and what it had counted with it."""
     server = a_server()
