@@ -98,11 +98,13 @@ def _match_tenants(cursor: CursorWrapper, collection: Collection) -> None:
         " FROM metering_tenant t WHERE t.server_id = %s AND t.key = seen.key",
         [server],
     )
-    cursor.execute(
-        "UPDATE metering_tenant t SET first_seen_at = coalesce(first_seen_at, %s), missing_since = NULL"
-        " FROM seen WHERE t.id = seen.tenant_id AND (seen.is_new OR seen.is_back)",
-        [as_of],
-    )
+    # Who was there in a period that is over need not be there any more.
+    if collection.period_start is None:
+        cursor.execute(
+            "UPDATE metering_tenant t SET first_seen_at = coalesce(first_seen_at, %s), missing_since = NULL"
+            " FROM seen WHERE t.id = seen.tenant_id AND (seen.is_new OR seen.is_back)",
+            [as_of],
+        )
     cursor.execute("CREATE INDEX ON seen (tenant_id)")
     cursor.execute("ANALYZE staged, seen")
 

@@ -299,6 +299,28 @@ def test_the_tail_of_a_month_is_read_after_its_end():
     assert Latest.objects.get().value == 1 * GB
 
 
+def test_who_is_named_for_a_closed_month_only_is_not_there_now():
+    server = a_server()
+
+    def panel_in_november(connection, period):
+        if period is None:
+            yield tenant_says("a", traffic=1 * GB)
+        elif period.days > 1:
+            for name in "abcde":
+                yield tenant_says(name, traffic=Usage(7 * GB, start=period.start, end=period.end))
+
+    collected(server, "2026-10-31 06:00", *[tenant_says(name, traffic=5 * GB) for name in "abcd"])
+    collected(server, "2026-10-31 18:00", tenant_says("a", traffic=6 * GB), accept_changes=True)
+    with panel(panel_in_november):
+        for when in ("2026-11-01 06:00", "2026-11-01 18:00"):
+            server.refresh_from_db()
+            record = collection.collect_with_look_back(server=server, as_of=at(when))
+            assert (record.status, record.missing_tenants) == (Collection.Status.COMPLETE, 0)
+    assert {a_tenant(server, name).missing_since for name in "bcd"} == {at("2026-10-31 18:00")}
+    assert a_tenant(server, "e").first_seen_at is None
+    assert [usage_of(a_tenant(server, name), TRAFFIC)["2026-10-01"] for name in "abcde"] == [7 * GB] * 5
+
+
 def test_a_collection_takes_the_same_number_of_statements_for_any_number_of_tenants():
     collected(a_server("first"), "2026-11-19 01:00")  # makes the partitions of the month
     counts = []
