@@ -9,6 +9,8 @@ from metering import staging
 from metering.collection import lock_server, store_staged
 from metering.declaring import known_metrics
 from metering.models import Collection, HeldValue
+from metering.periods import local_day
+from metering.providers.base import MetricType
 
 
 class NotHeld(Exception):
@@ -23,10 +25,14 @@ def approve(*, record: Collection, at: datetime, by: AbstractBaseUser) -> None:
         held = HeldValue.objects.filter(collection_id=record.pk)
         if Collection.objects.stored().filter(server=record.server, pk__gt=record.pk).exists():
             raise NotHeld(f"Newer values of {record.server} are stored. Collect it again instead.")
+        metrics = known_metrics(record.server.provider)
+        # An increase counts for the day of its collection, which is another one by another time zone.
+        counters = held.filter(metric_id__in=[row.pk for row in metrics.values() if row.type == MetricType.COUNTER])
+        if counters.exclude(start=local_day(record.as_of, record.server.zone)).exists():
+            raise NotHeld(f"The time zone of {record.server} was changed since. Collect it again instead.")
         staging.stage_held(record)
         # They were whole, or they would not have been held.
         record.error = ""
-        metrics = known_metrics(record.server.provider)
         months = {start for start in held.values_list("start", flat=True).distinct() if start}
         store_staged(record, metrics, months, is_whole=True)
         record.decided_at, record.decided_by_id = at, by.pk

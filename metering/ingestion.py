@@ -158,6 +158,7 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
 #: - usage of the open period takes the value, or for a counter grows by the increase since the latest
 #:   count; a count that fell was reset, and so was one that the server says began since it was read last: all
 #:   of it is increase. One that fell though the server says that it went on lost a part that nobody knows;
+#: - usage of a closed period takes the value; a raw count is no value of a period;
 #: - what the last collection confirmed today and is still so needs no writing, unless a counter restarted and came
 #:   to the same count again;
 #: - a reading is kept when the value differs from the latest one, or begins a new period of a total; of a
@@ -206,7 +207,8 @@ WITH incoming AS MATERIALIZED (
             AND CASE WHEN u.metric_id = ANY(%(counters)s) THEN excluded.value <> 0 ELSE u.value <> excluded.value END
 ), closed_usage AS (
     INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
-    SELECT tenant_id, metric_id, start, "end", value, %(collection)s FROM incoming WHERE NOT is_open
+    SELECT tenant_id, metric_id, start, "end", value, %(collection)s
+    FROM incoming WHERE NOT is_open AND NOT is_counter
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
         SET value = excluded.value, collection_id = excluded.collection_id
         WHERE u.value <> excluded.value AND u.correction_id IS NULL

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from metering import held
-from metering.models import Collection, HeldValue, Latest
+from metering.models import Collection, HeldValue, Latest, Server
 from tests.builders import (
     DISK,
     GB,
@@ -198,6 +198,22 @@ def test_what_newer_values_overtook_cannot_be_stored(staff):
     assert "Nothing was changed." in decided(staff, record, "store")
     assert "before anybody had decided" in page(staff, record)
     assert usage_of(a_tenant(server, "user00"), MAILBOXES)["2026-11-19"] == 4
+
+
+@pytest.mark.parametrize(
+    ("when", "zone"), [("2026-11-19 18:00", "Asia/Tokyo"), ("2026-11-19 06:00", "America/Los_Angeles")]
+)
+def test_counts_that_are_of_another_day_by_a_new_time_zone_cannot_be_stored(staff, when, zone):
+    server = known(rows=1_000_000, disk=GB)
+    record = collected(server, when, *everybody(rows=1_000_030, disk=0))
+    Server.objects.filter(pk=server.pk).update(time_zone=zone)
+    assert "The time zone of panel-01 was changed since." in decided(staff, record, "store")
+    assert record.status == "held"
+    assert usage_of(a_tenant(server, "user00"), ROWS) == {"2026-11-18": 0}
+    record = collected(server, when, *everybody(rows=1_000_030, disk=0))
+    decided(staff, record, "store")
+    assert record.status == "complete"
+    assert sum(usage_of(a_tenant(server, "user00"), ROWS).values()) == 30
 
 
 @pytest.mark.parametrize("verdict", ["", "keep"])
