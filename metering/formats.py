@@ -187,8 +187,8 @@ def _event(number: int, event: Mapping[str, Any]) -> Line | Fault:
     names = {"id": "id", "source": "source", "type": "type", "subject": "subject"}
     if missing := [name for name in names if not isinstance(event.get(name), str) or not event[name]]:
         return _fault(number, event, f"an event needs text as its {', '.join(missing)}")
-    if len(event["source"]) > MAX_ID or any(letter.isspace() for letter in event["source"]):
-        return _fault(number, event, f"the source is longer than {MAX_ID} characters, or has spaces")
+    if len(event["source"]) > MAX_ID or " " in event["source"] or not event["source"].isprintable():
+        return _fault(number, event, f"the source is longer than {MAX_ID} characters, or has spaces or broken text")
     line = {name: data[name] for name in ("value", "unit", "period", "mode") if data.get(name) is not None}
     line |= {"id": event["id"], "tenant": event["subject"], "metric": event["type"]}
     if event.get("time") is not None and "period" not in line:

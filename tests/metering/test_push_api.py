@@ -211,3 +211,13 @@ def test_long_and_odd_text_in_any_field_is_refused_at_once(server, key, field):
         response = post(key, [{**LINE, field: text}, LINE])
         assert (response.status_code, response.json()["stored"]) == (HTTPStatus.MULTI_STATUS, 1)
         assert len(response.content) < 2000
+
+
+@pytest.mark.parametrize("field", ["id", "source", "type", "subject"])
+def test_odd_text_in_an_event_is_refused_and_the_other_events_are_stored(server, key, field):
+    event = {"specversion": "1.0", "id": "1", "source": "/web1", "type": "disk", "subject": "alice"}
+    for text in ("a\x00b", "a\ud800b", "a\x85b", "a" * 100_000):
+        events = [{**event, field: text, "data": {"value": 7}}, {**event, "data": {"value": 5}}]
+        response = post(key, events, "application/cloudevents-batch+json")
+        assert (response.status_code, response.json()["refused"]) == (HTTPStatus.MULTI_STATUS, 1)
+    assert usage(server, "disk") == {"2026-11-20": 5 * 10**9}
