@@ -183,10 +183,7 @@ def _usage(service: Service, setting: MetricSetting) -> QuerySet[Usage]:
     if service.tenant_id is None:
         return Usage.objects.none()
     rows = Usage.objects.of(service.tenant_id, setting.metric_id)
-    rows = rows.filter(end__gt=max(service.anchor, service.metered_from or service.anchor))
-    if service.terminated_on:
-        rows = rows.filter(start__lte=service.terminated_on)
-    return rows
+    return rows.filter(end__gt=service.begins, start__lt=service.ends_of(setting.metric))
 
 
 def _page(rows: QuerySet[M], limit: int, place: Callable[[M], Any]) -> tuple[list[M], str | None]:

@@ -158,7 +158,7 @@ def _months(service: Service, one: Statistics, until: date, today: date) -> Show
         shown.append((shown[-1] - ONE_DAY).replace(day=1))
     shown.reverse()
     since = shown[0] if one.metric.type == MetricType.MONTH else max(shown[0], service.begins)
-    months = history.by_month(service.tenant_id, one.metric, since, min(month(last).end, _last_month(service, one)))
+    months = history.by_month(service.tenant_id, one.metric, since, min(month(last).end, service.ends_of(one.metric)))
     return Shown(
         "month",
         usage_charts.of_months(one, months, shown),
@@ -179,13 +179,6 @@ def _between(service: Service, one: Statistics, span: Period) -> history.Days:
     since = {service.tenant_id: max(span.start, service.begins)}
     found = history.by_day(since, [one.metric], min(span.end, service.ends))
     return found.get((service.tenant_id, one.metric.pk), history.NONE)
-
-
-def _last_month(service: Service, one: Statistics) -> date:
-    """Before which day a period must begin to be that of the service. The month in which it ended is left out of what
-    its server totals by the month: the rest of it may be another's."""
-    ends = service.ends
-    return ends.replace(day=1) if one.metric.type == MetricType.MONTH and ends != date.max else ends
 
 
 def _metric_csv(
@@ -213,7 +206,7 @@ def _rows_of_months(service: Service, one: Statistics) -> Iterator[list[Any]]:
     if one.metric.type != MetricType.MONTH:
         since = max(since, service.begins)
     for each in history.by_month(
-        service.tenant_id, one.metric, since, min(month(today).end, _last_month(service, one))
+        service.tenant_id, one.metric, since, min(month(today).end, service.ends_of(one.metric))
     ):
         values = [plain(one.unit.from_base(value)) for value in (each.value, each.least, each.most)]
         name, unit = as_text(one.metric.display_name), as_text(str(one.unit))

@@ -19,8 +19,9 @@ from catalog.clients import Client
 from catalog.models.products import Product, ProductPrice
 from catalog.terms import Cycle, term
 from catalog.wording import CYCLES
-from metering.models import Tenant
+from metering.models import Metric, Tenant
 from metering.periods import Period
+from metering.providers.base import MetricType
 
 #: An invoice is made at most this long before its term.
 MOST_DAYS_AHEAD = timedelta(days=60)
@@ -194,6 +195,12 @@ class Service(models.Model):
         if self.status not in OVER:
             return date.max
         return self.terminated_on + timedelta(days=1) if self.terminated_on else self.anchor
+
+    def ends_of(self, metric: Metric) -> date:
+        """The day before which a period of a metric must begin to be its own. The month in which it ended is left out
+        of what its server totals by the month: the rest of it may be another's."""
+        ends = self.ends
+        return ends.replace(day=1) if metric.type == MetricType.MONTH and ends != date.max else ends
 
     @property
     def renewal(self) -> Period | None:

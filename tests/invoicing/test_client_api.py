@@ -23,7 +23,9 @@ from metering.models import Usage
 from tests.builders import (
     DISK,
     EMAILS,
+    GB,
     MAILBOXES,
+    TRAFFIC,
     a_client,
     a_metric,
     a_product,
@@ -145,6 +147,39 @@ def test_what_the_tenant_used_before_it_was_this_clients_is_not_told(client, own
     own.save()
     days = [each["start"] for each in get(client, token, "list_usage", own.public_id, metric="emails").json()["items"]]
     assert days == ["2026-10-31"]
+
+
+def days_of(client, token, service, metric):
+    rows = get(client, token, "list_usage", service.public_id, metric=metric).json()["items"]
+    return [row["start"] for row in rows]
+
+
+def test_what_the_tenant_used_after_it_was_this_clients_is_not_told(client, own):
+    """The month in which the service ended is left out of what is totalled by the month, as in the portal."""
+    a_setting(own.product, TRAFFIC)
+    server = own.tenant.server
+    for when in ("2026-10-05 06:00", "2026-11-10 06:00"):
+        collected(server, when, tenant_says("alice", emails=3, traffic=6 * GB), accept_changes=True)
+    own.status, own.terminated_on = "terminated", date(2026, 11, 10)
+    own.save()
+    a_service(own.product, a_client("Next"), own.tenant, anchor="2026-11-11")
+    collected(server, "2026-11-18 06:00", tenant_says("alice", emails=777, traffic=900 * GB), accept_changes=True)
+    token = api_key(own.client)
+    assert days_of(client, token, own, "emails") == ["2026-10-05", "2026-10-31", "2026-11-10"]
+    assert days_of(client, token, own, "traffic") == ["2026-10-01"]
+    own.terminated_on = date(2026, 11, 30)
+    own.save()
+    assert days_of(client, token, own, "traffic") == ["2026-10-01", "2026-11-01"]
+
+
+def test_a_service_that_was_cancelled_reads_nothing_of_the_next_client(client, own):
+    a_setting(own.product, TRAFFIC)
+    own.status = "cancelled"
+    own.save()
+    a_service(own.product, a_client("Next"), own.tenant, anchor="2026-11-01")
+    collected(own.tenant.server, "2026-11-18 06:00", tenant_says("alice", emails=777, traffic=900 * GB))
+    token = api_key(own.client)
+    assert [days_of(client, token, own, metric) for metric in ("emails", "traffic", "mailboxes")] == [[], [], []]
 
 
 def test_usage_is_chosen_by_day(client, own):
