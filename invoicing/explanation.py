@@ -13,7 +13,7 @@ from invoicing import proof
 from invoicing.models import BilledPeriod, Invoice, Line
 from invoicing.parts import Part, period_words
 from invoicing.proof import Proof
-from metering.models import Collection, Correction, Reading
+from metering.models import Collection, Correction, Reading, Usage
 from metering.prepared import Prepared
 from metering.providers.base import MetricType
 from metering.units import Unit
@@ -215,8 +215,17 @@ def before(explained: Explanation, period: UsedPeriod) -> Reading | None:
     """Return the reading from which the level or the count of a period went on; a total starts from nothing."""
     if not (explained.is_level or explained.is_count):
         return None
-    earlier = _known(explained).filter(start__lt=period.first, correction_id=None)
-    return earlier.order_by("-start", "-read_at").first()
+    known = _known(explained).filter(correction_id=None)
+    found = known.filter(start__lt=period.first).order_by("-start", "-read_at").first()
+    if found is None or explained.is_count:
+        return found
+    since = proof.own_since(explained.line.service, period.billed)
+    if found.start >= since:
+        return found
+    # The tenant may have been another's then: its level is this service's only if it was measured again.
+    first = known.filter(start__gte=since, start__lte=period.last).order_by("start").values_list("start").first()
+    days = Usage.objects.of(found.tenant_id, found.metric_id).filter(start__gte=since)
+    return found if first is None or days.filter(start__lt=first[0]).exists() else None
 
 
 def observed(

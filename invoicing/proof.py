@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q, QuerySet, UUIDField
 
 from catalog.aggregation import Periods
+from catalog.models import Service
 from catalog.money import round_amount
 from invoicing import parts
 from invoicing.models import BilledPeriod, Invoice, Line, Question
@@ -19,6 +19,7 @@ from invoicing.parts import Part
 from invoicing.stated import Stated
 from metering.decimals import exact_sum
 from metering.prepared import Prepared, any_of, execute
+from metering.providers.base import MetricType
 from metering.units import Unit
 
 #: What the proof of a line reads of others, except its invoice; and what of an agreement, which most lines have not.
@@ -29,6 +30,10 @@ _PERIODS = Prepared(
 )
 _HAS_KIN = """SELECT EXISTS (SELECT FROM invoicing_line WHERE corrects_id = ANY(%(lines)s))
     OR EXISTS (SELECT FROM invoicing_line WHERE credits_id = ANY(%(lines)s))"""
+_READINGS = """SELECT read_at, value, collection_id FROM metering_reading
+    WHERE tenant_id = %(tenant)s AND metric_id = %(metric)s AND start >= %(since)s AND start <= %(last)s
+        AND read_at <= %(until)s
+    ORDER BY read_at DESC LIMIT %(most)s"""
 #: How many readings a line shows on its invoice, the newest ones.
 SHOWN = 6
 #: How many periods are listed there; more than this are summed up.
@@ -139,10 +144,10 @@ def with_sources(lines: QuerySet[Line]) -> QuerySet[Line]:
 
 
 def of_line(line: Line, among: QuerySet[Invoice]) -> Proof:
-    """Return a line, fetched `with_sources`, with its newest readings, in three to five queries. See `of_lines`."""
+    """Return a line, fetched `with_sources`, with its newest readings, in three to six queries. See `of_lines`."""
     [proof] = of_lines([line], among)
     if proof.periods and proof.unit is not None:
-        proof.readings = list(_readings(proof.periods[-1][0], proof.unit, line.invoice.created_at))
+        proof.readings = list(_readings(line, proof.periods[0][0].start, proof.periods[-1][0], proof.unit))
     return proof
 
 
@@ -219,17 +224,27 @@ def _is_correction(line: Line) -> bool:
     return line.corrects_id is not None and line.before is not None
 
 
-def _readings(period: BilledPeriod, unit: Unit, until: datetime) -> Iterator[Seen]:
-    """Yield the newest readings of a period that there were at an instant, newest first.
+def _readings(line: Line, since: date, period: BilledPeriod, unit: Unit) -> Iterator[Seen]:
+    """Yield the newest readings of a line up to a period that there were when it was issued, newest first.
 
-    A level that did not change has no reading of its own day, so the newest one before the day counts.
+    `since` is its first day. A level goes on from what was read before that, of the service itself; one that did not
+    change since the service began has a single reading, from before.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT read_at, value, collection_id FROM metering_reading"
-            " WHERE tenant_id = %s AND metric_id = %s AND start <= %s AND read_at <= %s"
-            " ORDER BY read_at DESC LIMIT %s",
-            [period.tenant_id, period.metric_id, period.measured_on, until, SHOWN],
-        )
-        for read_at, value, collection in cursor.fetchall():
-            yield Seen(read_at, unit.from_base(value), collection)
+    is_level = line.setting is not None and line.setting.metric.type == MetricType.SNAPSHOT
+    if is_level:
+        since = own_since(line.service, period)
+    told = {
+        **{"tenant": period.tenant_id, "metric": period.metric_id, "until": line.invoice.created_at},
+        **{"since": since, "last": period.measured_on, "most": SHOWN},
+    }
+    rows = execute(_READINGS, told)
+    if is_level and not rows:
+        rows = execute(_READINGS, told | {"since": date.min, "most": 1})
+    for read_at, value, collection in rows:
+        yield Seen(read_at, unit.from_base(value), collection)
+
+
+def own_since(service: Service, period: BilledPeriod) -> date:
+    """The day from which on the tenant of a period was the service's. If it got another tenant later, only the period
+    says that this one was its own."""
+    return service.begins if service.begins <= period.measured_on else period.start

@@ -212,6 +212,8 @@ def test_days_that_are_not_on_the_line_have_no_readings_in_its_table(client, sar
 
 
 def test_a_level_begins_with_the_reading_before_its_term(client, sara, service):
+    service.anchor = date(2026, 9, 1)
+    service.save()
     setting = a_setting(service.product, DISK)
     read(service, "2026-09-12 06:00", disk=7 * GB)
     read(service, "2026-10-20 06:00", disk=8 * GB)

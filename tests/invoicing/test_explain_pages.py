@@ -321,6 +321,77 @@ def test_a_level_that_did_not_change_is_the_last_reading_before_its_term(client,
     assert "31 October 2026" in shown
 
 
+def the_next(service):
+    """Another client's service that has the tenant from 11 October on, and somebody of that client."""
+    service.status, service.terminated_on = "terminated", date(2026, 10, 10)
+    service.save()
+    user = a_user("next@client.test")
+    return a_service(service.product, a_client("Next", users=(user,)), service.tenant, anchor="2026-10-11"), user
+
+
+def every_page(client, user, invoice):
+    """The texts of a line: in short, its page, its only period, and its readings as a table."""
+    client.force_login(user)
+    brief = client.get(address("portal_line", invoice), headers={"X-Brief": "1"}).content.decode()
+    pages = [client.get(address("portal_line", invoice)), client.get(address("portal_period", invoice, 1))]
+    table = b"".join(client.get(address("portal_readings_csv", invoice)).streaming_content).decode()
+    return [brief, *(each.content.decode() for each in pages), table]
+
+
+def test_totals_of_the_client_before_do_not_stand_behind_the_line(client, service):
+    setting = a_setting(service.product, EMAILS)
+    for number in range(4, 10):
+        read(service, (f"2026-10-{number:02d} 06:00", {"emails": 4000 + number}))
+    own, user = the_next(service)
+    read(own, ("2026-10-11 06:00", {"emails": 7}), ("2026-10-12 06:00", {"emails": 8}))
+    invoice = issued(own.client, usage(own, setting, ("2026-10-11", "7"), ("2026-10-12", "8")))
+    for shown in every_page(client, user, invoice):
+        assert "4,009" not in shown
+        assert "4009" not in shown
+    brief = every_page(client, user, invoice)[0]
+    assert "7 emails" in brief
+    assert "8 emails" in brief
+
+
+def test_the_level_of_the_client_before_does_not_stand_behind_the_line(client, service):
+    setting = a_setting(service.product, DISK)
+    read(service, ("2026-10-05 06:00", {"disk": 555 * GB}), ("2026-10-07 06:00", {"disk": 777 * GB}))
+    own, user = the_next(service)
+    read(own, ("2026-10-12 06:00", {"disk": 2 * GB}))
+    written = usage(own, setting, ("2026-10-11", "2"), end="2026-11-11", measured_on="2026-10-31")
+    for shown in every_page(client, user, issued(own.client, written, when="2026-11-11 07:00")):
+        assert "777" not in shown
+        assert "555" not in shown
+        assert "2000000000" in shown or "2 GB" in shown
+
+
+def test_a_level_that_the_client_before_left_stands_behind_the_line_while_it_lasts(client, service):
+    setting = a_setting(service.product, DISK)
+    read(service, ("2026-10-05 06:00", {"disk": 555 * GB}), ("2026-10-07 06:00", {"disk": 777 * GB}))
+    own, user = the_next(service)
+    read(own, ("2026-10-11 06:00", {"disk": 777 * GB}))
+    written = usage(own, setting, ("2026-10-11", "777"), end="2026-11-11", measured_on="2026-10-31")
+    invoice = issued(own.client, written, when="2026-11-11 07:00")
+    for shown in every_page(client, user, invoice):
+        assert "777" in shown
+        assert "555" not in shown
+    read(own, ("2026-10-12 06:00", {"disk": 2 * GB}))
+    _brief, line, period, table = every_page(client, user, invoice)
+    for shown in (line, period, table):
+        assert "777" in shown
+
+
+def test_a_line_keeps_its_readings_when_its_service_gets_another_tenant(client, sara, service):
+    setting = a_setting(service.product, DISK)
+    read(service, ("2026-10-05 06:00", {"disk": 5 * GB}), ("2026-10-07 06:00", {"disk": 7 * GB}))
+    written = usage(service, setting, ("2026-10-01", "7"), end="2026-11-01", measured_on="2026-10-31")
+    invoice = issued(service.client, written)
+    service.tenant, service.metered_from = other(service), date(2026, 11, 5)
+    service.save()
+    for shown in every_page(client, sara, invoice):
+        assert "7 GB" in shown or "7000000000" in shown
+
+
 def test_an_aggregated_level_shows_the_days_that_were_measured(client, sara, service):
     read(service, ("2026-10-01 06:00", {"disk": 10 * GB}), ("2026-10-11 06:00", {"disk": 40 * GB}))
     setting = a_setting(service.product, DISK)
