@@ -29,10 +29,11 @@ LAST = 10
 def portal_alerts(request: HttpRequest) -> HttpResponse:
     """Who tells me before it gets expensive?"""
     clients = clients_of(request)
-    own = _with_open(Alert.objects.filter(client__in=clients)).order_by("client__name", "service__name", "pk")
+    told = Crossing.objects.of_clients(clients)
+    own = _with_open(Alert.objects.of_clients(clients), told).order_by("client__name", "service__name", "pk")
     able = set(clients_of(request, Deed.ALERTS))
     services = Service.objects.of_clients(able).exclude(status__in=OVER).select_related("product")
-    over = Crossing.objects.filter(alert__client__in=clients, ended_at__isnull=False)
+    over = told.filter(ended_at__isnull=False)
     return render(
         request,
         "portal/alerts.html",
@@ -77,7 +78,7 @@ def new_alert(request: HttpRequest, public_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @may(Deed.ALERTS)
 def edit_alert(request: HttpRequest, pk: int) -> HttpResponse:
-    own = Alert.objects.filter(client__in=clients_of(request, Deed.ALERTS))
+    own = Alert.objects.of_clients(clients_of(request, Deed.ALERTS))
     one = get_object_or_404(own.select_related("client", "service__client", "service__product"), pk=pk)
     form: BudgetForm | AlertForm
     if one.service is None:
@@ -136,8 +137,8 @@ def delete_product_alert(request: HttpRequest, pk: int, alert: int) -> HttpRespo
     return redirect("staff_product_alerts", pk)
 
 
-def _with_open(rows: QuerySet[Alert]) -> QuerySet[Alert]:
-    lasting = Crossing.objects.filter(ended_at=None).select_related("service")
+def _with_open(rows: QuerySet[Alert], crossings: QuerySet[Crossing]) -> QuerySet[Alert]:
+    lasting = crossings.filter(ended_at=None).select_related("service")
     return rows.select_related("client", "service", "setting__metric").prefetch_related(
         Prefetch("crossings", lasting, to_attr="lasting")
     )

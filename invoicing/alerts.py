@@ -15,7 +15,7 @@ from itertools import groupby
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from catalog.models import OVER, ClientUser, Service, User
 from catalog.permissions import Deed, roles_that_may
@@ -72,9 +72,11 @@ def watch(*, at: datetime, should_stop: Callable[[], bool] = lambda: False) -> W
 
 
 _OPEN = Prepared(
-    lambda clients: Crossing.objects.filter(
-        alert__client__in=any_of(clients), ended_at=None, alert__is_active=True
-    ).select_related("alert__setting__metric", "service", "alert__client")[:SHOWN]
+    lambda clients: (
+        Crossing.objects.of_clients(any_of(clients))
+        .filter(ended_at=None, alert__is_active=True)
+        .select_related("alert__setting__metric", "service", "alert__client")[:SHOWN]
+    )
 )
 
 
@@ -96,7 +98,7 @@ def _watched_services() -> QuerySet[Service]:
     )
     about = (
         Exists(of_client)
-        | Exists(alerts.filter(service=OuterRef("pk")))
+        | Exists(alerts.filter(service=OuterRef("pk"), client=OuterRef("client")))
         | Exists(alerts.filter(product=OuterRef("product")))
     )
     return Service.objects.filter(about).exclude(status__in=OVER).order_by("client_id", "pk")
@@ -163,10 +165,11 @@ def _values(alert: Alert, services: Sequence[Service], metrics: dict[int, list[S
 def _is_about(alert: Alert, service: Service) -> bool:
     if alert.product_id is not None:
         return service.product_id == alert.product_id
+    if service.client_id != alert.client_id:
+        return False
     if alert.service_id is not None:
         return service.pk == alert.service_id
-    of_product = alert.setting is None or service.product_id == alert.setting.product_id
-    return service.client_id == alert.client_id and of_product
+    return alert.setting is None or service.product_id == alert.setting.product_id
 
 
 def _budget(alert: Alert, own: Sequence[Service], metrics: dict[int, list[Statistics]]) -> Iterator[Found]:
@@ -279,6 +282,9 @@ def _mail(crossing: Crossing, address: str, user: User | None, at: datetime) -> 
 
 
 def _end_the_rest(at: datetime, done: Watched) -> None:
-    """What is not watched any more is not crossed: the alert is off, or its service is over."""
-    gone = Crossing.objects.filter(ended_at=None).filter(Q(alert__is_active=False) | Q(service__status__in=OVER))
+    """What is not watched any more is not crossed: the alert is off, or its service is over or another client's."""
+    is_anothers = Q(service__client__lt=F("alert__client")) | Q(service__client__gt=F("alert__client"))
+    gone = Crossing.objects.filter(ended_at=None).filter(
+        Q(alert__is_active=False) | Q(service__status__in=OVER) | is_anothers
+    )
     done.ended += gone.update(ended_at=at)

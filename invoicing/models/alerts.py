@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy
 
 from catalog import money
@@ -14,6 +14,18 @@ from catalog.models import Client, MetricSetting, Product, Service, User
 from catalog.wording import percent
 from metering.decimals import round_half_up
 from metering.units import Unit, find
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def of_clients(self, clients: Any) -> AlertQuerySet:
+        """What these clients set, without what is about a service that is another's by now."""
+        return self.filter(Q(service=None) | Q(service__client=F("client")), client__in=clients)
+
+
+class CrossingQuerySet(models.QuerySet["Crossing"]):
+    def of_clients(self, clients: Any) -> CrossingQuerySet:
+        """What alerts of these clients told, without what is about a service that is another's by now."""
+        return self.filter(Q(service=None) | Q(service__client=F("alert__client")), alert__client__in=clients)
 
 
 class Alert(models.Model):
@@ -69,6 +81,8 @@ class Alert(models.Model):
         User, verbose_name=gettext_lazy("created by"), null=True, on_delete=models.SET_NULL, related_name="+"
     )
 
+    objects = AlertQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
@@ -116,6 +130,8 @@ class Crossing(models.Model):
     term_start = models.DateField()
     value = models.DecimalField(max_digits=24, decimal_places=6)
     bound = models.DecimalField(max_digits=24, decimal_places=6, help_text=gettext_lazy("As it was then."))
+
+    objects = CrossingQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-began_at", "-id"]

@@ -163,6 +163,20 @@ def test_alerts_of_another_client_do_not_exist(client):
     assert client.post(reverse("portal_alert_delete", args=[one.pk])).status_code == 404
 
 
+def test_an_alert_says_nothing_of_a_service_that_is_another_clients_by_now(client):
+    service, setting, sara = a_priced_service()
+    client.force_login(sara)
+    set_one(client, service, setting)
+    one = Alert.objects.get()
+    collected(service.tenant.server, "2026-11-19 06:00", tenant_says("alice", traffic=9 * GB))
+    alerts.watch(at=at("2026-11-19 12:00"))
+    service.client, service.name = a_client("Other"), "secret.example"
+    service.save()
+    alerts.watch(at=at("2026-11-19 13:00"))
+    assert "secret.example" not in see(client, "portal_alerts")
+    assert client.get(reverse("portal_alert", args=[one.pk])).status_code == 404
+
+
 def test_who_only_reads_sees_alerts_and_sets_none(client):
     service, setting, ole = a_priced_service(role=Role.READER)
     client.force_login(ole)

@@ -275,6 +275,30 @@ def test_what_is_switched_off_or_over_is_not_crossed_any_more():
     assert Crossing.objects.get().ended_at == at("2026-11-19 13:00")
 
 
+def test_an_alert_stays_with_the_client_when_its_service_goes_to_another():
+    service, setting = a_watched_service()
+    an_alert(service, setting)
+    of_product = an_alert(service, setting)
+    of_product.service = None
+    of_product.save()
+    used(service, 9)
+    watched()
+    assert Crossing.objects.filter(ended_at=None).count() == 2
+    before = service.client
+    service.client = a_client("Other")
+    service.save()
+    assert alerts.open_for([before.pk]) == []
+    assert watched("2026-11-19 13:00").ended == 2
+    used(service, 90, "2026-11-19 18:00")
+    watched("2026-11-19 19:00")
+    assert not Crossing.objects.filter(ended_at=None).exists()
+    assert Message.objects.count() == 2
+    mine = a_service(service.product, before, a_tenant(a_server("new"), "carol"), next_term=2)
+    used(mine, 9)
+    watched("2026-11-19 20:00")
+    assert [(row.alert, row.service) for row in Crossing.objects.filter(ended_at=None)] == [(of_product, mine)]
+
+
 def test_looking_takes_as_many_queries_for_many_as_for_one():
     service, setting = a_watched_service()
     an_alert(service, setting)
