@@ -173,8 +173,9 @@ def _invoices(request: HttpRequest) -> QuerySet[Invoice]:
 
 def _shown(service: Service) -> list[MetricSetting]:
     """The metrics that a client sees of a service: those that are enabled now."""
-    rows = MetricSetting.objects.filter(product=service.product_id, enabled_spans__end=None)
-    shown = rows.filter(enabled_spans__isnull=False, metric__provider=service.product.provider)
+    # Both words about the spans in one filter: in two, a metric comes once for each time it was switched on.
+    rows = MetricSetting.objects.filter(enabled_spans__isnull=False, enabled_spans__end=None)
+    shown = rows.filter(product=service.product_id, metric__provider=service.product.provider)
     return list(shown.select_related("metric").order_by("metric__system_name"))
 
 

@@ -182,6 +182,14 @@ def test_a_service_that_was_cancelled_reads_nothing_of_the_next_client(client, o
     assert [days_of(client, token, own, metric) for metric in ("emails", "traffic", "mailboxes")] == [[], [], []]
 
 
+def test_a_metric_that_was_switched_off_and_on_again_is_named_once(client, own):
+    setting = own.product.metric_settings.get(metric__system_name="emails")
+    setting.enabled_spans.update(end=date(2026, 3, 1))
+    setting.enabled_spans.create(start=date(2026, 4, 1))
+    metrics = get(client, api_key(own.client), "read_service", own.public_id).json()["metrics"]
+    assert [metric["system_name"] for metric in metrics] == ["emails", "mailboxes"]
+
+
 def test_usage_is_chosen_by_day(client, own):
     token = api_key(own.client)
 
