@@ -78,9 +78,9 @@ def staff_metric_csv(request: HttpRequest, public_id: UUID, metric: int) -> Stre
 @require_GET
 @client_user
 def portal_usage_csv(request: HttpRequest, public_id: UUID) -> StreamingHttpResponse:
-    """All metrics that are enabled for a service, by day."""
+    """All metrics that are enabled for a service, by day. Without a tenant nothing of it is measured."""
     service = _service(_own(request), public_id)
-    metrics = _metrics("portal", service)
+    metrics = _metrics("portal", service) if service.tenant_id is not None else []
     return _csv([DAY_COLUMNS, *(row for one in metrics for row in _rows_of_days(service, one))], service.name, "usage")
 
 

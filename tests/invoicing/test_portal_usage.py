@@ -491,6 +491,14 @@ def test_a_panel_unfolds_only_what_it_has(client, sara):
     assert 'id="prices"' in shown
 
 
+def test_the_table_of_a_service_without_a_tenant_has_only_its_head(client, sara, own):
+    own.tenant = None
+    own.save()
+    client.force_login(sara)
+    answer = client.get(reverse("portal_usage_csv", args=[own.public_id]))
+    assert b"".join(answer.streaming_content).decode().split() == ["metric,day,quantity,unit"]
+
+
 def test_a_service_without_a_tenant_has_its_price_tables_on_its_page(client, sara):
     own = a_service(business_web(), a_client(users=(sara,)), None, anchor="2026-11-01", status="pending")
     shown = see(client, sara, "portal_service", own.public_id)
