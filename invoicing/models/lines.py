@@ -108,7 +108,8 @@ class Line(models.Model):
     )
     before = models.DecimalField(max_digits=24, decimal_places=6, null=True)
     settled = models.DecimalField(max_digits=16, decimal_places=4, default=Decimal(0))
-    exact = models.DecimalField(max_digits=44, decimal_places=24)
+    #: Six decimals of the quantity, twelve of the price, six of a discount and two of its percent.
+    exact = models.DecimalField(max_digits=46, decimal_places=26)
     amount = models.DecimalField(max_digits=16, decimal_places=4)
 
     objects = LineManager()

@@ -15,6 +15,7 @@ from catalog.overrides import CannotWithdraw
 from catalog.terms import Cycle
 from invoicing.billing import create_invoices
 from invoicing.models import Invoice, Line, Parked
+from invoicing.verification import verify
 from tests.builders import (
     DISK,
     EMAILS,
@@ -127,6 +128,16 @@ def test_all_three_at_once(server, service, disk):
     """20 included, 17 at 0.80 are 13.60, less 10 percent are 12.24."""
     agreed(service, disk, ("0", "0.80"), start="2026-10-01", included="20", discount="10")
     assert billed(server).amount == Decimal("12.24")
+
+
+def test_a_charge_with_all_the_decimals_that_there_are_is_kept_to_the_last(server, service, disk):
+    """Six of the quantity, twelve of the price, six of the discount and two of its percent."""
+    priced(disk, ("0", "0.123456789013"), included="0.333333", notation="above", effective_from="2026-02-01")
+    agreed(service, disk, discount="33.333333")
+    line = billed(server, "37.123456")
+    assert str(line.exact) == "3.02799365045551390924439533"  # 36.790123 × 0.123456789013 × 0.66666667
+    assert line.exact == sum(Decimal(step["amount"]) for step in line.steps)
+    assert not list(verify())
 
 
 def test_a_hundred_percent_leave_a_line_of_zero(server, service, disk):
