@@ -144,10 +144,12 @@ def _charge(
             held_to = first.terms if first else terms.get(service.product_id)
             if held_to is None or held_to.limit(name) is None:
                 continue
-            if pricing_of(held_to, name, service.currency) is None:
+            # The rest of a month is compared with what was charged, in the currency of that.
+            currency = first.currency if first else service.currency
+            if pricing_of(held_to, name, currency) is None:
                 outcome.unpriced.add(service.pk)
                 continue
-            made.append(_charged(service, name, period, held_to, value, first, at))
+            made.append(_charged(service, name, period, held_to, currency, value, first, at))
     _issue(made, {service.pk: service for service in services}, on, at, outcome)
 
 
@@ -156,6 +158,7 @@ def _charged(
     name: str,
     period: Period,
     terms: OverageTerms,
+    currency: str,
     value: Decimal,
     first: OverageCharge | None,
     at: datetime,
@@ -166,22 +169,25 @@ def _charged(
         month=period.start,
         part=REST if first else CHARGE,
         terms=terms,
-        currency=service.currency,
+        currency=currency,
         value=value,
         at=at,
     )
     charge.before = first.amount if first else Decimal(0)
-    charge.amount = amount_of(charge, service.currency, charge.before)
+    charge.amount = amount_of(charge, currency, charge.before)
     return charge
 
 
 def _issue(made: list[OverageCharge], services: dict[int, Service], on: date, at: datetime, outcome: Outcome) -> None:
-    """Put charges on invoices of their own, or leave them to the next ones; give back what was too much."""
+    """Put charges on invoices of their own, or leave them to the next ones; give back what was too much.
+
+    What is in another currency than the client's by now waits until that is back.
+    """
     own: dict[int, list[tuple[OverageCharge, DraftLine]]] = defaultdict(list)
     for charge in made:
         service = services[charge.service_id]
-        is_over = service.status in OVER
-        if charge.amount > 0 and (charge.terms.has_own_invoice or is_over):
+        is_own = charge.terms.has_own_invoice or service.status in OVER
+        if charge.amount > 0 and is_own and charge.currency == service.currency:
             own[service.pk].append((charge, line_of(charge, service, charge.before)))
     OverageCharge.objects.bulk_create(made)
     if own:

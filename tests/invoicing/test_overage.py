@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from billing_site import jobs
 from catalog import overage as terms_of
-from catalog.models import OverageTerms
+from catalog.models import Client, OverageTerms
 from invoicing import credits
 from invoicing.billing import create_invoices
 from invoicing.changing import reactivate
@@ -146,6 +146,59 @@ def test_what_was_too_much_is_given_back(service, own):
         assert (note.total, note.credits.kind) == (Decimal("0.5"), "overage")
     else:
         assert [str(each.amount) for each in OverageCharge.objects.waiting().order_by("name")] == ["3.0000", "0.5000"]
+    assert is_sound()
+
+
+BOTH = {"USD": (Decimal("0.5"), Decimal("0.1")), "EUR": (Decimal("0.4"), Decimal("0.2"))}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_month_is_settled_in_the_currency_in_which_it_was_charged(service, own):
+    above(service.product, own=own, **BOTH)
+    says("2026-11-30 06:00", 12, 130)
+    charge("2026-11-30")
+    Client.objects.update(currency="EUR")
+    says("2026-11-30 23:00", 12, 130)
+    charge("2026-12-03")
+    rests = OverageCharge.objects.filter(part=1).order_by("name")
+    assert [(each.currency, each.before, each.amount) for each in rests] == [("USD", 3, 0), ("USD", 1, 0)]
+    assert Invoice.objects.count() == (1 if own else 0)
+    assert is_sound()
+
+
+def test_what_was_too_much_is_given_back_in_the_currency_in_which_it_was_charged(service):
+    above(service.product, own=True, **BOTH)
+    says("2026-11-30 06:00", 12, 130)
+    charge("2026-11-30")
+    Client.objects.update(currency="EUR")
+    says("2026-11-30 23:00", 11, 130)
+    charge("2026-12-03")
+    note = Invoice.objects.get(kind="credit_note")
+    assert (note.total, note.currency) == (Decimal("0.5"), "USD")
+    assert is_sound()
+
+
+def test_the_rest_of_a_month_waits_until_the_currency_of_its_first_charge_is_back(service):
+    a_product(currency="EUR")
+    above(service.product, own=True, **BOTH)
+    says("2026-11-30 06:00", 12, 130)
+    charge("2026-11-30")
+    Client.objects.update(currency="EUR")
+    says("2026-11-30 23:00", 14, 130)
+    charge("2026-12-03")
+    with host():
+        create_invoices(on=date(2026, 12, 3), at=at("2026-12-03 21:00"))
+    assert len(lines()) == 2
+    Client.objects.update(currency="USD")
+    with host():
+        create_invoices(on=date(2027, 1, 1), at=at("2027-01-01 06:00"))
+    assert lines()[2:] == [
+        (
+            "Disk space above 10 GiB, November 2026, the rest",
+            "shop: 14 GiB: 10 included, 4 at $0.50; $1.00 of it were charged on the last day of the month",
+            "1.0000",
+        )
+    ]
     assert is_sound()
 
 
