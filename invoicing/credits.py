@@ -18,7 +18,7 @@ from catalog.in_force import choose, overrides_of
 from catalog.models import MetricSetting, Override, Service
 from catalog.money import round_amount, write
 from catalog.writing import Writing
-from invoicing import billed, drafts, issuing, required, taxes
+from invoicing import billed, drafts, issuing, overage, required, taxes
 from invoicing.billable import Billable, Item, Unbilled
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.issuing import Document
@@ -105,6 +105,8 @@ def void(*, invoice: Invoice, reason: str, on: date, at: datetime) -> Voided:
         reason=replaces,
     )
     issuing.issue([replacement], on=on, at=at)
+    charged = [line.pk for line, _left in lines if line.kind == Line.Kind.OVERAGE]
+    overage.move(charged, [line.id for line in again if line.kind == Line.Kind.OVERAGE])
     Difference.objects.filter(line__in=[line for line, _left in lines]).delete()
     return Voided(credit_note, Invoice.objects.get(pk=replacement.id))
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.utils.translation import gettext as _
@@ -121,4 +122,15 @@ def note(charges: Collection[int], lines: Collection[str]) -> None:
                 "UPDATE invoicing_overagecharge c SET line_id = d.line"
                 " FROM unnest(%s::bigint[], %s::uuid[]) AS d (id, line) WHERE c.id = d.id",
                 [list(charges), list(lines)],
+            )
+
+
+def move(before: Collection[UUID], after: Collection[str]) -> None:
+    """Let charges follow their lines, which were voided, to those that replace them, in the order of both."""
+    if before:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE invoicing_overagecharge c SET line_id = d.after"
+                " FROM unnest(%s::uuid[], %s::uuid[]) AS d (before, after) WHERE c.line_id = d.before",
+                [list(before), list(after)],
             )

@@ -314,6 +314,23 @@ def test_voiding_an_overage_invoice_charges_it_again_as_it_was(service):
     assert is_sound()
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_was_too_much_is_given_back_of_the_invoice_that_replaced_a_voided_one(service, times):
+    above(service.product, own=True)
+    says("2026-11-30 06:00", 12, 130)
+    charge("2026-11-30")
+    invoice = Invoice.objects.get()
+    for _ in range(times):
+        invoice = credits.void(
+            invoice=invoice, reason="Wrong address.", on=date(2026, 12, 1), at=at("2026-12-01 12:00")
+        ).replacement
+    says("2026-11-30 23:00", 11, 130)
+    charge("2026-12-03")
+    [note] = invoice.credit_notes.all()
+    assert (note.total, note.lines.get().credits.title) == (Decimal("0.5"), "Disk space above 10 GiB, November 2026")
+    assert is_sound()
+
+
 def test_the_job_runs_before_invoices_are_made(service):
     above(service.product)
     says("2026-11-30 06:00", 12, 0)
