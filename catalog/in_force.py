@@ -57,6 +57,8 @@ class InForce:
 
     version: PricingVersion
     override: Override | None = None
+    #: The day of the invoice, where that decided.
+    invoiced: date | None = None
     #: What was worked out of these prices already, by currency.
     known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -119,9 +121,10 @@ def choose(
     version = setting.version_on(began)
     if version is None:
         return None
+    decided = None
     if invoiced is not None and version.price_at == PriceAt.INVOICE:
-        began, version = invoiced, setting.version_on(invoiced) or version
-    return InForce(version, next((each for each in overrides if covered([each], began)), None))
+        began, decided, version = invoiced, invoiced, setting.version_on(invoiced) or version
+    return InForce(version, next((each for each in overrides if covered([each], began)), None), decided)
 
 
 def overrides_of(services: Collection[int]) -> Overrides:

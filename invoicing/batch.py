@@ -92,7 +92,7 @@ def bill_batch(
     settled = corrections.waiting(services) if Difference in has else {}
     charged = overage.waiting(services) if OverageCharge in has else {}
     late = corrections.taken(one for group in settled.values() for one in group)
-    renewals = [cuts.of_renewal(service, on) for service in services]
+    renewals = [cuts.of_renewal(service) for service in services]
     found = unbilled.find(renewals, catalog.settings, taken=late, spans=catalog.spans, has=has)
     for service in services:
         try:

@@ -19,7 +19,7 @@ from catalog.aggregation import Aggregation
 from catalog.in_force import InForce, choose, overrides_of
 from catalog.models import OVER, MetricSetting, Service
 from catalog.terms import number_at
-from invoicing import usage_invoicing
+from invoicing import cuts, usage_invoicing
 from invoicing.billable import Item, PeriodKey, level
 from invoicing.models import BilledPeriod, Claim, Difference, InvoicingSpan, Line
 from metering.decimals import EXACT, exact_sum
@@ -40,6 +40,12 @@ class Measured(NamedTuple):
 
     items: list[Item]
     tenant_id: int | None
+
+
+def invoiced_on(line: Line) -> date:
+    """The day whose prices count where that of the invoice decides: the one that is frozen on the line."""
+    frozen = (line.pricing or {}).get("invoiced")
+    return date.fromisoformat(frozen) if frozen else line.invoice.issued_on
 
 
 def chain_of(difference: Difference) -> Chain:
@@ -147,10 +153,12 @@ class Changes:
 
     def in_force_of(self, difference: Difference, period: Period) -> InForce | None:
         """What priced a period that came to nothing: as on the invoice that was not made."""
-        claimed = self.billed.claims[difference.claim_id or 0].term_start
-        since = difference.service.metered_from
-        began = since if since and since in period and since <= claimed else period.start
-        return self.in_force(difference, began, claimed)
+        claim = self.billed.claims[difference.claim_id or 0]
+        invoiced, since = claim.term_start, difference.service.metered_from
+        if claim.kind == Claim.Kind.RENEWAL and claim.product is not None:
+            invoiced = cuts.invoiced_on(claim.product, claim.term_start)
+        began = since if since and since in period and since <= claim.term_start else period.start
+        return self.in_force(difference, began, invoiced)
 
     def _totals(self, periods: list[BilledPeriod], rows: list[Usage]) -> list[Change]:
         usage = {row.start: row for row in rows}
@@ -190,7 +198,7 @@ class Changes:
             on = usage_invoicing.when_on(self.settings[difference.setting_id].all_spans, self.spans)
             if not usage_invoicing.was_on(on, row.start, row.end):
                 continue
-            in_force = self.in_force(difference, row.start, root.invoice.issued_on)
+            in_force = self.in_force(difference, row.start, invoiced_on(root))
             if in_force is None or in_force.key != (root.version_id, root.override_id):
                 continue
             if self._late_of.setdefault((row.tenant_id, row.metric_id, row.start), root.pk) == root.pk:

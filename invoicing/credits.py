@@ -182,7 +182,7 @@ def _again(invoice: Invoice, lines: Sequence[Line]) -> Iterator[DraftLine]:
     for line in lines:
         if line.kind == Line.Kind.USAGE and line.setting_id is not None:
             agreed = overrides.get((line.service_id, line.setting_id), [])
-            for each in _rated_again(invoice, line, settings[line.setting_id], agreed, now[line.pk].items):
+            for each in _rated_again(line, settings[line.setting_id], agreed, now[line.pk].items):
                 each.tenant_id = now[line.pk].tenant_id
                 yield each
         elif line.kind == Line.Kind.ADJUSTMENT and line.corrects_id is not None:
@@ -197,13 +197,11 @@ def _again(invoice: Invoice, lines: Sequence[Line]) -> Iterator[DraftLine]:
             yield drafts.recurring_line(line.service, Period(line.start, line.end), catalog.prices)
 
 
-def _rated_again(
-    invoice: Invoice, line: Line, setting: MetricSetting, agreed: list[Override], items: list[Item]
-) -> Iterator[DraftLine]:
+def _rated_again(line: Line, setting: MetricSetting, agreed: list[Override], items: list[Item]) -> Iterator[DraftLine]:
     groups: dict[object, Billable] = {}
     for item in items:
         began = max(item.start, line.service.metered_from or item.start) if item.part else item.start
-        in_force = choose(setting, agreed, began=began, invoiced=invoice.issued_on)
+        in_force = choose(setting, agreed, began=began, invoiced=billed.invoiced_on(line))
         if in_force is None:
             told = {"metric": setting, "day": dates.full_day(item.start)}
             raise CannotCredit(_("%(metric)s has no price for %(day)s any more.") % told)

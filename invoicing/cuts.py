@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from catalog.models import Service
+from catalog.models import Product, Service
 from metering.periods import Period
 
 ONE_DAY = timedelta(days=1)
@@ -39,7 +39,8 @@ class Cut:
 
     @property
     def invoiced(self) -> date:
-        """The day of the invoice: of the renewal, however late its run, or the last one of the service."""
+        """The day whose prices count where that of the invoice does: on which the renewal is due to be invoiced,
+        however late its run, or the last one of the service."""
         return self.until - ONE_DAY if self.is_final else self.until
 
     @property
@@ -48,11 +49,17 @@ class Cut:
         return self.service.begins
 
 
-def of_renewal(service: Service, on: date) -> Cut:
-    """Bill what closed before the term that is due, or before the day on which it is invoiced ahead."""
+def of_renewal(service: Service) -> Cut:
+    """Bill what closed before the term that is due, or before the day on which it is invoiced ahead. A run that comes
+    late bills the same."""
     due = service.next_due_on
     assert due is not None
-    return of_term(service, service.next_term, min(due, on))
+    return of_term(service, service.next_term, invoiced_on(service.product, due))
+
+
+def invoiced_on(product: Product, due: date) -> date:
+    """The day on which the renewal of a term is due to be invoiced."""
+    return due - timedelta(days=product.invoice_days_ahead)
 
 
 def of_term(service: Service, number: int, until: date) -> Cut:

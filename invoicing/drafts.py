@@ -331,6 +331,8 @@ def _pricing_json(in_force: InForce, pricing: Pricing, currency: str) -> dict[st
         "currency": currency,
         **as_quoted(pricing),
     }
+    if in_force.invoiced is not None:
+        frozen["invoiced"] = str(in_force.invoiced)
     if override is not None:
         frozen["override"] = {
             "start": str(override.start),

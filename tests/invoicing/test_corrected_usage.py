@@ -324,6 +324,26 @@ def test_a_day_that_comes_late_is_rated_with_the_days_of_its_line():
     assert is_sound()
 
 
+def test_a_late_day_of_a_line_whose_run_was_late_has_the_prices_of_the_renewal():
+    server = a_server()
+    setting = a_setting(a_product(), EMAILS)
+    priced(setting, ("0", "1"), included="10", notation="above", price_at="invoice")
+    priced(setting, ("0", "2"), included="10", notation="above", price_at="invoice", effective_from="2026-11-02")
+    service = a_service(setting.product, tenant=a_tenant(server))
+    for day in ("2026-10-05", "2026-10-09"):
+        collected(server, f"{day} 18:00", tenant_says("alice", emails=8))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", emails=0))
+    bill("2026-11-04")
+    assert Line.objects.get(kind="usage").pricing["invoiced"] == "2026-11-01"
+    corrected(service, EMAILS, "2026-10-07", 5)
+    settle(service=service, on=date(2026, 11, 10), at=at("2026-11-10 12:10"))
+    assert [amount for _, _, amount in lines("usage") + lines("adjustment")] == [6, 5]
+    collected(server, "2026-12-01 06:00", tenant_says("alice", emails=0))
+    bill("2026-12-01")
+    assert len(lines("adjustment")) == 1
+    assert is_sound()
+
+
 def test_a_day_that_only_begins_when_a_line_ends_is_none_of_its_days():
     server = a_server()
     setting = a_setting(a_product(), EMAILS)

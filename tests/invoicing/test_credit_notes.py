@@ -190,3 +190,18 @@ def test_an_invoice_that_another_one_corrects_is_voided_after_that_one(invoice):
     settle(service=line.service, on=ON, at=at("2026-11-06 12:00"))
     assert Line.objects.filter(kind="adjustment").order_by("invoice__number").last().amount == 10
     assert is_sound()
+
+
+def test_what_is_billed_again_has_the_prices_of_the_renewal_however_late_its_run():
+    server = a_server()
+    setting = a_setting(a_product(), TRAFFIC)
+    priced(setting, ("0", "1"), notation="above", price_at="invoice")
+    priced(setting, ("0", "2"), notation="above", price_at="invoice", effective_from="2026-11-02")
+    a_service(setting.product, tenant=a_tenant(server))
+    collected(server, "2026-10-31 18:00", tenant_says("alice", traffic=20 * GB))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-11-04")
+    invoice = Invoice.objects.get()
+    for reason in ("the name was wrong", "and the address"):
+        invoice = credits.void(invoice=invoice, reason=reason, on=ON, at=AT).replacement
+        assert [line.amount for line in invoice.lines.filter(kind="usage")] == [20]

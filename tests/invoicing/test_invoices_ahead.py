@@ -6,7 +6,7 @@ import pytest
 
 from catalog.models import Service
 from invoicing.billing import create_invoices
-from invoicing.models import Deferral, Invoice
+from invoicing.models import Deferral, Invoice, Line
 from invoicing.termination import terminate
 from tests.builders import (
     EMAILS,
@@ -128,3 +128,23 @@ def test_without_days_ahead_it_is_made_on_the_first_day_of_the_term(server, serv
     assert not Invoice.objects.exists()
     bill("2026-11-01")
     assert Invoice.objects.count() == 1
+
+
+@pytest.mark.parametrize("on", ["2026-10-25", "2026-10-28", "2026-11-03"])
+def test_a_run_that_comes_late_bills_the_same_at_the_same_prices(server, on):
+    product = a_product()
+    product.invoice_days_ahead = 7
+    product.save()
+    setting = a_setting(product, EMAILS)
+    priced(setting, ("0", "1"), notation="above", price_at="invoice")
+    priced(setting, ("0", "2"), notation="above", price_at="invoice", effective_from="2026-10-26")
+    a_service(product, tenant=a_tenant(server))
+    used(server, 20, emails=5)
+    used(server, 25, 26, emails=7)
+    collected(server, "2026-11-03 06:00", tenant_says("alice", emails=1))
+    bill(on)
+    assert usage(on) == [("emails", 5)]
+    line = Line.objects.get(kind="usage")
+    assert (line.amount, line.pricing["invoiced"]) == (5, "2026-10-25")
+    bill("2026-11-24")
+    assert usage("2026-11-24") == [("emails", 7 + 7)]
