@@ -34,7 +34,7 @@ def approve(*, record: Collection, at: datetime, by: AbstractBaseUser) -> None:
         # They were whole, or they would not have been held.
         record.error = ""
         months = {start for start in held.values_list("start", flat=True).distinct() if start}
-        store_staged(record, metrics, months, is_whole=True)
+        store_staged(record, metrics, months, is_whole=True, at=at)
         record.decided_at, record.decided_by_id = at, by.pk
         record.save()
         held.delete()

@@ -207,13 +207,19 @@ def _count_changes(record: Collection, tenants: Mapping[str, int]) -> None:
 
 
 def store_staged(
-    record: Collection, metrics: Mapping[str, Metric], months: Iterable[date], *, is_whole: bool
+    record: Collection,
+    metrics: Mapping[str, Metric],
+    months: Iterable[date],
+    *,
+    is_whole: bool,
+    at: datetime | None = None,
 ) -> Stored:
-    """Store what is staged, and note what it did and whom it left out. `is_whole` says that all tenants are there."""
+    """Store what is staged, and note what it did and whom it left out. `is_whole` says that all tenants are there,
+    `at` when that is, if it was held."""
     server = record.server
     before = _last_of(server, record)
     current = ingestion.current_values(server) if record.is_current else 0
-    stored = ingestion.store(collection=record, metrics=metrics.values(), months=months, before=before)
+    stored = ingestion.store(collection=record, metrics=metrics.values(), months=months, before=before, at=at)
     record.readings_stored, record.unchanged = stored.readings, stored.unchanged
     if record.is_current:
         if stored.confirmed < current or record.missing_tenants:

@@ -50,13 +50,18 @@ class Stored:
 
 
 def store(
-    *, collection: Collection, metrics: Several[Metric], months: Iterable[date], before: Collection | None
+    *,
+    collection: Collection,
+    metrics: Several[Metric],
+    months: Iterable[date],
+    before: Collection | None,
+    at: datetime | None = None,
 ) -> Stored:
     """Turn what was staged, of these metrics and months, into tenants, readings, latest values and usage.
 
     `before` is the last whole collection of the server that was stored. A counter of a tenant that is new
     since then counts in full; one that is only new to us starts from its first value. What it confirmed on
-    the same day needs no writing when it is still so.
+    the same day needs no writing when it is still so. `at` is when that is, if it is later than the collection.
     """
     partitions.ensure({*months, collection.as_of.date()})
     server = collection.server
@@ -76,6 +81,8 @@ def store(
                 "resetting": types[MetricType.DAY] + types[MetricType.MONTH],
                 "counted_before": before.metrics if before else [],
                 "open_day": open_day,
+                "stored_at": at or collection.as_of,
+                "today": local_day(at or collection.as_of, server.zone),
                 "is_same_day": is_same_day and not collection.is_of_some,
                 "collected_at": server.collected_at,
             },
@@ -163,7 +170,8 @@ def mark_missing(*, collection: Collection, last_collected_at: datetime | None, 
 #:   to the same count again;
 #: - a reading is kept when the value differs from the latest one, or begins a new period of a total; of a
 #:   closed period that was asked for again, when it changed that period's usage;
-#: - what changed after its period had ended is noted as restated, and what staff corrected stays;
+#: - what changed after its period had ended is noted as restated, and what staff corrected stays. The open period
+#:   has ended when its values were held beyond its end, or when by an earlier time zone a later one had begun;
 #: - the latest value moves with the open period only.
 #: Only the holder of the server's lock writes rows of its tenants, so that nothing changes meanwhile.
 _STORE = """
@@ -176,6 +184,7 @@ WITH incoming AS MATERIALIZED (
            l.seen_until IS NOT NULL OR l.quota IS DISTINCT FROM s.quota AS is_other,
            l.tenant_id IS NOT NULL AS is_known,
            is_open AND l.tenant_id IS NOT NULL AND l.seen_until IS NULL AS is_current,
+           s."end" <= %(today)s::date OR l.start > s.start AS is_over,
            is_open AND l.seen_until IS NULL AND NOT is_counter AND (NOT is_resetting OR l.start = s.start)
                AS is_comparable,
            is_open AND is_resetting AND l.seen_until IS NULL AND l.start = s.start AND s.value < l.value AS has_fallen,
@@ -196,10 +205,12 @@ WITH incoming AS MATERIALIZED (
     ) s
     JOIN seen ON seen.tenant = s.tenant
     LEFT JOIN metering_latest l ON l.tenant_id = seen.tenant_id AND l.metric_id = s.metric
+), used AS NOT MATERIALIZED (
+    SELECT * FROM incoming WHERE is_open AND (is_confirmed IS NOT TRUE OR (is_counter AND increase > 0))
 ), open_usage AS (
     INSERT INTO metering_usage AS u (tenant_id, metric_id, start, "end", value, collection_id)
     SELECT tenant_id, metric_id, start, "end", CASE WHEN is_counter THEN increase ELSE value END, %(collection)s
-    FROM incoming WHERE is_open AND (is_confirmed IS NOT TRUE OR (is_counter AND increase > 0))
+    FROM used
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE
         SET value = CASE WHEN u.metric_id = ANY(%(counters)s) THEN u.value + excluded.value ELSE excluded.value END,
             collection_id = excluded.collection_id
@@ -215,7 +226,8 @@ WITH incoming AS MATERIALIZED (
     RETURNING tenant_id, metric_id, start, "end", value
 ), restated AS (
     INSERT INTO metering_restated (tenant_id, metric_id, start, noted_at)
-    SELECT tenant_id, metric_id, start, %(as_of)s FROM closed_usage
+    SELECT tenant_id, metric_id, start, %(stored_at)s::timestamptz FROM closed_usage
+    UNION ALL SELECT tenant_id, metric_id, start, %(stored_at)s FROM used WHERE is_over
     ON CONFLICT (tenant_id, metric_id, start) DO UPDATE SET noted_at = excluded.noted_at
 ), newer AS (
     UPDATE metering_latest l SET

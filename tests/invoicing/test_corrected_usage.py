@@ -14,6 +14,7 @@ from invoicing.corrections import settle
 from invoicing.models import BilledPeriod, Difference, Invoice, Line, Parked
 from invoicing.settlements import of_differences
 from invoicing.verification import verify
+from metering.approval import approve
 from metering.correcting import correct
 from metering.models import Metric, Restated
 from metering.providers.base import Usage
@@ -28,6 +29,7 @@ from tests.builders import (
     a_server,
     a_service,
     a_setting,
+    a_staff_user,
     a_tenant,
     at,
     collected,
@@ -498,3 +500,23 @@ def test_what_was_changed_by_force_is_found(traffic, sql, says):
     by_force(sql)
     found = [str(finding) for finding in verify()]
     assert any(says in one for one in found), found
+
+
+def test_a_level_that_was_held_and_stored_after_the_bill_is_billed_with_the_next():
+    server, names = a_server(), [f"user{number}" for number in range(6)]
+    setting = a_setting(a_product(), DISK)
+    priced(setting, ("0", "1"), notation="above")
+    a_service(setting.product, tenant=a_tenant(server, names[0]))
+
+    def everybody(when, disk):
+        return collected(server, when, *[tenant_says(name, disk=disk * GB) for name in names])
+
+    everybody("2026-10-31 06:00", 10)
+    held = everybody("2026-10-31 18:00", 200)
+    bill("2026-11-01")
+    approve(record=held, at=at("2026-11-01 09:00"), by=a_staff_user())
+    everybody("2026-11-30 18:00", 200)
+    bill("2026-12-01")
+    assert [(number, amount) for number, _, amount in lines("usage")] == [("2026-00001", 10), ("2026-00002", 200)]
+    assert [(number, amount) for number, _, amount in lines("adjustment")] == [("2026-00002", 190)]
+    assert is_sound()

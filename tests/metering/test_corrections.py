@@ -8,8 +8,9 @@ import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 
 from metering import collection, correcting, server_lock
+from metering.approval import approve
 from metering.correcting import CannotCorrect, correct
-from metering.models import Correction, Latest, Reading, Restated, Usage
+from metering.models import Collection, Correction, Latest, Reading, Restated, Server, Usage
 from metering.providers import base
 from tests.builders import (
     DISK,
@@ -331,3 +332,28 @@ def test_a_late_first_value_of_a_closed_month_is_noted():
 def test_values_of_an_open_period_are_not_noted():
     a_collected_tenant()
     assert restated() == {}
+
+
+@pytest.mark.parametrize(("stored", "noted"), [("2026-11-19 23:00", []), ("2026-11-20 09:00", [DISK, EMAILS, ROWS])])
+def test_what_was_held_is_noted_when_it_is_stored_after_its_day(stored, noted):
+    server, names = a_server(), [f"user{number}" for number in range(6)]
+
+    def everybody(when, disk, more=0):
+        values = {"disk": disk * GB, "emails": 5 + more, "rows": 100 + more, "traffic": (1 + more) * GB}
+        return collected(server, when, *[tenant_says(name, **values) for name in names])
+
+    everybody("2026-11-19 06:00", 1)
+    record = everybody("2026-11-19 18:00", 100, more=7)
+    assert (record.status, restated()) == (Collection.Status.HELD, {})
+    approve(record=record, at=at(stored), by=a_staff_user())
+    assert {row.tenant_id for row in Restated.objects.all()} == {a_tenant(server, name).pk for name in names if noted}
+    assert restated() == {(a_metric(metric).pk, "2026-11-19"): at(stored) for metric in noted}
+
+
+def test_what_changes_a_day_that_was_over_by_an_earlier_time_zone_is_noted():
+    server = a_server(time_zone="Europe/Berlin")
+    collected(server, "2026-11-18 18:00", tenant_says("alice", emails=5, rows=100))
+    collected(server, "2026-11-18 23:10", tenant_says("alice", emails=1, rows=107))  # after midnight in Berlin
+    Server.objects.filter(pk=server.pk).update(time_zone="America/New_York")
+    collected(server, "2026-11-19 02:00", tenant_says("alice", emails=9, rows=111))
+    assert restated().keys() == {(a_metric(metric).pk, "2026-11-18") for metric in (EMAILS, ROWS)}
