@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import reverse
 from django.utils.functional import Promise
@@ -138,6 +139,7 @@ class Names:
         model = model_of(table)
         if model is None or not _has_a_name(model):
             return []
+        keys = {key for key in keys if _is_a_key(model, key)}
         # Of what is long, encrypted or secret nothing is needed for a name.
         needed = _NAMED_BY_TEXT.get(table, ())
         long = [
@@ -177,6 +179,15 @@ def name_within(changes: dict[str, Any]) -> str:
         if isinstance(pair, list) and (known := pair[1] or pair[0]):
             return str(known)
     return ""
+
+
+def _is_a_key(model: type[models.Model], key: str) -> bool:
+    """Whether a row may have this key. An address may name anything."""
+    try:
+        model._meta.pk.to_python(key)
+    except ValidationError:
+        return False
+    return True
 
 
 _LONG = (models.TextField, models.JSONField, models.BinaryField)

@@ -48,6 +48,23 @@ def by(user):
     return working(user=user.pk, name=str(user), source="page", path="/admin/x/")
 
 
+@pytest.mark.parametrize(
+    "about",
+    [
+        "invoicing_invoice:x",
+        "catalog_user:1e5",
+        "catalog_client:²",
+        "catalog_client:",
+        "catalog_client:" + "9" * 30,
+        ":",
+    ],
+)
+def test_what_cannot_be_a_row_is_about_nothing(ines, about):
+    page = page_of(ines, about=about)
+    assert page.status_code == 200
+    assert page.context["about_name"] == ""
+
+
 PAGES = ["staff_audit", "staff_audit_csv", "staff_audit_entry"]
 
 
