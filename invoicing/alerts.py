@@ -30,6 +30,8 @@ from metering.prepared import Prepared, any_of
 BATCH = 500
 #: Decimals of a value that is kept.
 PLACES = 6
+#: The largest value that is kept: a share of next to nothing may be any.
+LARGEST = Decimal(10) ** 18 - Decimal(10) ** -PLACES
 #: So many crossings stand on a client's first page.
 SHOWN = 5
 
@@ -242,7 +244,7 @@ def _crossing(one: Found, at: datetime) -> Crossing:
         service=one.service,
         began_at=at,
         term_start=one.term_start,
-        value=one.value,
+        value=min(one.value, LARGEST),
         bound=one.alert.bound,
     )
 

@@ -14,6 +14,7 @@ from invoicing.models import Alert, Crossing, Message
 from metering import vault
 from tests.builders import (
     DISK,
+    EMAILS,
     GB,
     TRAFFIC,
     a_client,
@@ -112,6 +113,19 @@ def test_a_share_of_what_is_included():
     used(service, 8, "2026-11-19 18:00")
     watched("2026-11-19 19:00")
     assert Crossing.objects.get().value == 80
+
+
+def test_a_share_that_is_too_large_to_be_kept_keeps_no_other_from_being_told():
+    service, _setting = a_watched_service()
+    emails = a_setting(service.product, EMAILS)
+    priced(emails, ("0", "0"), notation="above", included="0.000001")
+    other, others = a_watched_service("bob", product="Second", included="10")
+    an_alert(service, emails, bound="80", measure="share", unit_code="")
+    an_alert(other, others)
+    collected(service.tenant.server, "2026-11-19 06:00", tenant_says("alice", emails=10**15))
+    used(other, 8)
+    watched()
+    assert {row.value for row in Crossing.objects.all()} == {alerts.LARGEST, 8}
 
 
 def test_an_amount_of_one_metric_and_of_all_charges_of_a_service():
