@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from audit.reading import as_number
 from catalog import missing_prices
 from catalog.models import Service, User
 from catalog.money import write
@@ -26,6 +27,7 @@ from invoicing.billing import create_invoices
 from invoicing.drafts import CannotBill
 from invoicing.models import Decision, Deferral, Difference, Parked, Preview, Run, RunNote
 from invoicing.reasons import retold
+from invoicing.service_forms import DecisionForm
 from metering.access import staff
 
 PAGE = 50
@@ -145,18 +147,22 @@ def _preview(request: HttpRequest, one: Preview | None) -> HttpResponse:
 def decide_preview(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Save what was decided about each service, and start the run if that was asked for."""
     one = get_object_or_404(Preview, pk=pk)
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        _say_errors(request, form)
+        return redirect("staff_preview_of", pk)
     verdicts = {
-        int(name.removeprefix("decision-")): str(verdict)
+        number: str(verdict)
         for name, verdict in request.POST.items()
-        if name.removeprefix("decision-").isdecimal() and verdict in (Decision.Verdict.APPROVE, Decision.Verdict.HOLD)
+        if (number := as_number(name.removeprefix("decision-"))) is not None
+        and verdict in (Decision.Verdict.APPROVE, Decision.Verdict.HOLD)
     }
-    reason = request.POST.get("reason", "").strip()[:1000]
     made = preview.decide(
         one=one,
         verdicts=verdicts,
         at=timezone.now(),
         by=_user(request),
-        reason=reason,
+        reason=form.cleaned_data["reason"],
     )
     if "issue" in request.POST:
         return _start(request)
@@ -175,11 +181,14 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     if verdict not in Decision.Verdict.values:
         messages.error(request, _("Choose to hold, release or approve it."))
         return _back(request, one)
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        _say_errors(request, form)
+        return _back(request, one)
     if verdict == Decision.Verdict.APPROVE:
         # What is approved is what it comes to now, and that is what the answer says.
         left = create_invoices(on=today, at=now, service=one, dry_run=True).left
         amount = left[0].total if left and not review.missed_terms(one, today) else None
-    reason = request.POST.get("reason", "").strip()[:1000]
     review.decide(
         service=one,
         verdict=verdict,
@@ -187,7 +196,7 @@ def decide(request: HttpRequest, public_id: str) -> HttpResponse:
         at=now,
         by=_user(request),
         amount=amount,
-        reason=reason,
+        reason=form.cleaned_data["reason"],
     )
     messages.info(request, _said(one, verdict, amount))
     return _back(request, one)
@@ -282,6 +291,11 @@ def settle(request: HttpRequest, public_id: str) -> HttpResponse:
         said = _("Nothing of %(service)s differs any more, so nothing was made.")
         messages.info(request, said % {"service": one})
     return redirect("staff_differences")
+
+
+def _say_errors(request: HttpRequest, form: DecisionForm) -> None:
+    for errors in form.errors.values():
+        messages.error(request, " ".join(str(each) for each in errors))
 
 
 def _user(request: HttpRequest) -> User:

@@ -48,6 +48,12 @@ class TerminationForm(forms.Form):
     )
 
 
+class DecisionForm(forms.Form):
+    """Why a service is held, released or approved, if that is said."""
+
+    reason = forms.CharField(label=gettext_lazy("Why"), max_length=1000, required=False)
+
+
 class ChangeForm(TenantForm):
     """Another product or tenant for a living service."""
 

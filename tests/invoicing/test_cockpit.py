@@ -322,6 +322,17 @@ def a_viewer():
     return user
 
 
+def test_what_cannot_be_decided_is_refused_in_words(ines):
+    services = a_site(jumped=(5, 25))
+    dry_run(ines)
+    assert "Null characters are not allowed." in decide(ines, {services["jumped"]: "hold"}, reason="a\0b")
+    address = reverse("staff_preview_decide", args=[Preview.objects.get().pk])
+    for number in ("9" * 30, "9" * 5000, "%C2%B2"):
+        said = ines.post(address, f"decision-{number}=hold", content_type="application/x-www-form-urlencoded")
+        assert said.status_code == 302
+    assert not Decision.objects.exists()
+
+
 def test_who_may_look_may_not_decide_or_run(client, ines):
     services = a_site(jumped=(5, 25))
     dry_run(ines)

@@ -266,6 +266,15 @@ def test_a_decision_that_is_none_is_refused(ines):
     assert not Decision.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("reason", "why"), [("a\0b", "Null characters are not allowed."), ("x" * 1001, "at most 1000 characters")]
+)
+def test_a_reason_that_cannot_be_kept_is_refused_in_words(ines, reason, why):
+    service = a_service()
+    assert why in post(ines, "staff_service_decide", service.public_id, verdict="hold", reason=reason)
+    assert not Decision.objects.exists()
+
+
 def test_a_button_never_leads_to_another_site(ines):
     service = a_service()
     data = {"verdict": "hold", "next": "https://elsewhere.test/"}
