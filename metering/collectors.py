@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from threading import Thread
 
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from metering import collection, partitions
 from metering.answers import Progress
@@ -34,6 +35,7 @@ def collect_all(
 ) -> list[Collection]:
     """Collect every active server that is asked, side by side, each isolated from the others; return the records.
 
+    `as_of` is the instant at which this is called; each server is collected as of that at which its turn comes.
     `done` is called after each server with its record, or None when another process was collecting it;
     `progress` with the number of tenants seen so far of a server that is asked. Once `should_stop` says so,
     no further server is begun. It returns when all that was begun is written, save for servers that hang.
@@ -41,12 +43,15 @@ def collect_all(
     """
     partitions.ensure_ahead(as_of.date())
     chosen = list(Server.objects.asked() if servers is None else servers)
+    begun = timezone.now()
 
     def collected(server: Server) -> Collection | None:
         if should_stop():
             return None
+        # Its turn may come a good while after the first one's, and on another day.
+        own = as_of + max(timezone.now() - begun, timedelta(0))
         try:
-            return collection.collect_with_look_back(server=server, as_of=as_of, progress=progress)
+            return collection.collect_with_look_back(server=server, as_of=own, progress=progress)
         except Busy:
             logger.info("%s is being collected by another process", server)
             return None
