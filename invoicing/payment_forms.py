@@ -50,15 +50,21 @@ class PaymentForm(forms.Form):
         widget=forms.CheckboxInput({"class": "form-check-input"}),
         help_text=_("What is too much is then owed to the client."),
     )
+    direction = forms.CharField(required=False, widget=forms.HiddenInput())
     token = forms.CharField(required=False, widget=forms.HiddenInput())
 
     def __init__(self, *args: Any, left: Decimal, currency: str, **options: Any) -> None:
         super().__init__(*args, **options)
         self.left, self.currency, self.is_refund = left, currency, left < 0
+        self.fields["direction"].initial = self._direction
         self.fields["amount"] = NumberField(
             places=minor_units(currency), digits=12, missing=_("Enter an amount"), label=_("Amount")
         )
         self.fields["token"].initial = f"form-{secrets.token_urlsafe(16)}"
+
+    @property
+    def _direction(self) -> str:
+        return "refund" if self.is_refund else "payment"
 
     def clean_token(self) -> str:
         token: str = self.cleaned_data["token"]
@@ -68,12 +74,16 @@ class PaymentForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        amount = data.get("amount")
-        if amount is not None and not amount:
+        amount, was_shown = data.get("amount"), data.get("direction") or self._direction
+        # A form that is sent again finds something else left than the first time; the payment says what it was.
+        if Payment.objects.filter(key=data.get("token") or " ").exists():
+            self.is_refund = was_shown == "refund"
+        elif was_shown != self._direction:
+            self.add_error(None, _("What is left of it changed meanwhile. Look at it again, then write it down."))
+            self.data = {name: self.data[name] for name in self.data} | {"direction": self._direction}
+        elif amount is not None and not amount:
             self.add_error("amount", _("Enter an amount"))
         elif amount is not None and amount > abs(self.left) and not data.get("overpay"):
             words = _("More than was paid too much: %(left)s") if self.is_refund else _("More than is left: %(left)s")
-            # A form that is sent again finds less left than the first time; the payment says what it was.
-            if not Payment.objects.filter(key=data.get("token") or " ").exists():
-                self.add_error("amount", words % {"left": write(abs(self.left), self.currency)})
+            self.add_error("amount", words % {"left": write(abs(self.left), self.currency)})
         return data

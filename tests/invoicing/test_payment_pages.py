@@ -188,8 +188,8 @@ class TestStaff:
     def form(self, client, invoice, **values):
         address = reverse("staff_payment", args=[invoice.pk])
         page = client.get(address).content.decode()
-        token = re.search(r'name="token" value="([^"]+)"', page)[1]
-        return address, {"amount": "24", "received_on": "2026-11-18", "token": token, **values}
+        hidden = {name: re.search(rf'name="{name}" value="([^"]+)"', page)[1] for name in ("token", "direction")}
+        return address, {"amount": "24", "received_on": "2026-11-18", **hidden, **values}
 
     def test_a_payment_is_written_down_once_however_often_the_form_is_sent(self, ines):
         invoice = an_invoice("24")
@@ -207,6 +207,33 @@ class TestStaff:
             "ines@staff.test",
             date(2026, 11, 18),
         )
+
+    @pytest.mark.parametrize("paid", ["", "30"])
+    def test_a_form_that_is_sent_twice_is_the_same_whatever_is_left_after_the_first(self, ines, paid):
+        invoice = an_invoice("24")
+        if paid:
+            pay(invoice, paid)
+        address, data = self.form(ines, invoice, **({"amount": "6"} if paid else {"amount": "30", "overpay": "on"}))
+        for _ in range(2):
+            assert ines.post(address, data).status_code == HTTPStatus.FOUND
+        assert left(invoice) == (0 if paid else -6)
+
+    @pytest.mark.parametrize("was_refund", [False, True])
+    def test_a_form_whose_direction_turned_meanwhile_writes_nothing(self, ines, was_refund):
+        invoice = an_invoice("24")
+        payment = pay(invoice, "30") if was_refund else None
+        address, data = self.form(ines, invoice, amount="6")
+        if payment is not None:
+            payments.take_back(payment=payment, by=None, at=NOON)
+        else:
+            pay(invoice, "30")
+        page = ines.post(address, data)
+        assert "What is left of it changed meanwhile. Look at it again, then write it down." in shown(page)
+        assert left(invoice) == (24 if was_refund else -6)
+        again = re.search(r'name="direction" value="([^"]+)"', page.content.decode())[1]
+        assert again == ("payment" if was_refund else "refund")
+        ines.post(address, data | {"direction": again})
+        assert left(invoice) == (18 if was_refund else 0)
 
     @pytest.mark.parametrize(
         ("values", "why"),
