@@ -25,8 +25,15 @@ from metering.paging import CappedPaginator
 PAGE = 50
 
 
+class TextField(forms.CharField):
+    """Text of several lines, whose ends count as one letter each, as browsers count them."""
+
+    def to_python(self, value: object) -> str:
+        return (super().to_python(value) or "").replace("\r\n", "\n")
+
+
 class PostForm(forms.Form):
-    text = forms.CharField(
+    text = TextField(
         label=gettext_lazy("Your message"),
         max_length=questions.MOST,
         widget=forms.Textarea(attrs={"rows": 4}),
@@ -78,13 +85,16 @@ def waiting(request: HttpRequest) -> HttpResponse:
 def answer(request: HttpRequest, question: UUID) -> HttpResponse:
     one = get_object_or_404(Question, pk=question)
     form = PostForm(request.POST)
-    if not form.is_valid():
-        _say_errors(request, form)
-    elif one.closed_at is not None:
-        messages.warning(request, _("This question was closed meanwhile. Nothing was sent."))
+    if form.is_valid():
+        said = {"text": form.cleaned_data["text"], "by": cast(User, request.user), "at": timezone.now()}
+        try:
+            questions.answer(question=one, **said)
+        except Question.DoesNotExist:
+            messages.warning(request, _("This question was closed meanwhile. Nothing was sent."))
+        else:
+            messages.info(request, _("Answered. %(client)s is told by mail.") % {"client": one.client})
     else:
-        questions.answer(question=one, text=form.cleaned_data["text"], by=cast(User, request.user), at=timezone.now())
-        messages.info(request, _("Answered. %(client)s is told by mail.") % {"client": one.client})
+        _say_errors(request, form)
     return _to_line("staff", one.invoice_id, one.line_id)
 
 

@@ -44,14 +44,18 @@ def ask(*, line: Line, text: str, by: User, at: datetime) -> Question:
     if thread is None:
         thread = Question(client_id=line.invoice.client_id, invoice=line.invoice, line=line, opened_at=at, posted_at=at)
         thread.save(force_insert=True)
+    elif _is_the_last(thread, text, by):
+        return thread
     _post(thread, text=text, by=by, is_of_staff=False, at=at)
     return thread
 
 
 @transaction.atomic
 def answer(*, question: Question, text: str, by: User, at: datetime) -> Question:
-    """Write as staff in a thread that is open."""
+    """Write as staff in a thread that is open. Raises Question.DoesNotExist for one that is closed."""
     thread = Question.objects.select_for_update(of=("self",)).get(pk=question.pk, closed_at=None)
+    if _is_the_last(thread, text, by):
+        return thread
     _post(thread, text=text, by=by, is_of_staff=True, at=at)
     return thread
 
@@ -59,6 +63,12 @@ def answer(*, question: Question, text: str, by: User, at: datetime) -> Question
 def close(*, question: Question, by: User, at: datetime) -> bool:
     """End a thread. Returns whether it was open until now."""
     return bool(Question.objects.filter(pk=question.pk, closed_at=None).update(closed_at=at, closed_by=by))
+
+
+def _is_the_last(thread: Question, text: str, by: User) -> bool:
+    """Whether this was said just now: a form that is sent twice says it once."""
+    last = thread.posts.order_by("-at", "-pk").first()
+    return last is not None and (last.text, last.by_id) == (text, by.pk)
 
 
 def _post(thread: Question, *, text: str, by: User, is_of_staff: bool, at: datetime) -> None:

@@ -78,8 +78,8 @@ def test_without_an_address_of_support_whoever_may_answer_is_told():
 def test_the_address_of_support_is_told_once_a_post():
     line, sara = a_line()
     a_staff_user()
-    for _ in range(2):
-        questions.ask(line=line, text="Why?", by=sara, at=at("2026-11-19 09:00"))
+    for text in ("Why?", "And why now?"):
+        questions.ask(line=line, text=text, by=sara, at=at("2026-11-19 09:00"))
     assert list(Message.objects.values_list("to", flat=True)) == ["billing@provider.test"] * 2
     assert Question.objects.count() == 1
 
@@ -112,6 +112,40 @@ def test_staff_write_nothing_in_a_thread_that_was_closed_meanwhile(client):
     response = client.post(reverse("staff_answer", args=[thread.pk]), {"text": "So."}, follow=True)
     assert "closed meanwhile" in words(response)
     assert Post.objects.count() == 1
+
+
+def test_an_answer_while_the_client_closes_the_question_is_told_so(client, monkeypatch):
+    line, sara = a_line()
+    thread = questions.ask(line=line, text="Why?", by=sara, at=at("2026-11-19 09:00"))
+    client.force_login(a_staff_user())
+    answer = questions.answer
+
+    def too_late(**said):
+        questions.close(question=thread, by=sara, at=at("2026-11-19 09:30"))
+        return answer(**said)
+
+    monkeypatch.setattr(questions, "answer", too_late)
+    response = client.post(reverse("staff_answer", args=[thread.pk]), {"text": "So."}, follow=True)
+    assert "closed meanwhile" in words(response)
+    assert Post.objects.count() == 1
+
+
+def test_what_is_sent_twice_is_said_once(client):
+    line, sara = a_line()
+    client.force_login(sara)
+    ask(client, line), ask(client, line)
+    client.force_login(a_staff_user())
+    for text in ("So.", "So.", "And so.", "So."):
+        client.post(reverse("staff_answer", args=[Question.objects.get().pk]), {"text": text})
+    said = [post.text for post in Post.objects.order_by("at", "pk")]
+    assert said == ["Why is this 24 dollars?", "So.", "And so.", "So."]
+
+
+def test_an_end_of_a_line_counts_as_one_letter_as_it_does_in_a_browser(client):
+    line, sara = a_line()
+    client.force_login(sara)
+    ask(client, line, ("x" * 79 + "\r\n") * 50)
+    assert Post.objects.get().text == "\n".join(["x" * 79] * 50)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "x" * 4001])
