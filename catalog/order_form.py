@@ -1,11 +1,12 @@
 """The forms in which staff order a service for a client, and let it begin."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.http import QueryDict
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from catalog import missing_prices
@@ -15,6 +16,7 @@ from catalog.orders import Order
 from catalog.tenant_form import TenantForm
 from catalog.terms import Cycle
 from catalog.wording import CYCLES
+from metering import dates
 
 #: As what a service begins.
 BEGINS = {
@@ -97,11 +99,17 @@ class OrderForm(ServiceForm):
         widget=forms.RadioSelect,
         error_messages={"required": _("Choose one."), "invalid_choice": _("Choose one.")},
     )
+    #: By which the service is known: a form that is sent twice adds it once.
+    public_id = forms.UUIDField(required=False, initial=uuid4, widget=forms.HiddenInput())
+
+    @property
+    def order(self) -> Order:
+        return replace(super().order, public_id=self.cleaned_data["public_id"])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if not {"client", "product", "cycle"} - data.keys():
-            currency, today = data["client"].currency, timezone.localdate()
+            currency, today = data["client"].currency, dates.site_day()
             refuse_without_price(missing_prices.of_order(data["product"], currency, data["cycle"], today))
         return data
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
@@ -29,6 +30,8 @@ class Order:
     cycle: Cycle
     start: date
     name: str
+    #: By which it is known, if that was said: an order that comes twice is the same one.
+    public_id: UUID | None = None
 
 
 def place(
@@ -39,7 +42,10 @@ def place(
     tenant: Tenant | None = None,
     metered_from: date | None = None,
 ) -> Service:
-    """Make a service, of which nothing is billed yet. Raises CannotOrder for one that could not be billed."""
+    """Make a service, of which nothing is billed yet, or return the one that was made by the same order.
+
+    Raises CannotOrder for one that could not be billed.
+    """
     product, start = order.product, order.start
     if not product.is_active:
         raise CannotOrder(_("%(product)s is not sold any more.") % {"product": product})
@@ -47,18 +53,22 @@ def place(
     for lacking in missing_prices.of_order(product, order.client.currency, order.cycle, today):
         raise CannotOrder(lacking.sentence)
     clock = Cycle.MONTHLY if product.bills_monthly else order.cycle
-    return Service.objects.create(
-        client=order.client,
-        product=product,
-        tenant=tenant,
-        name=order.name,
-        status=status,
-        cycle=order.cycle,
-        anchor=start,
-        next_due_on=term(start, clock, 0).start,
-        bills_monthly=product.bills_monthly,
-        metered_from=metered_from,
+    made, _is_new = Service.objects.get_or_create(
+        public_id=order.public_id or uuid4(),
+        defaults={
+            "client": order.client,
+            "product": product,
+            "tenant": tenant,
+            "name": order.name,
+            "status": status,
+            "cycle": order.cycle,
+            "anchor": start,
+            "next_due_on": term(start, clock, 0).start,
+            "bills_monthly": product.bills_monthly,
+            "metered_from": metered_from,
+        },
     )
+    return made
 
 
 def has_begun(service: Service, today: date) -> bool:

@@ -44,6 +44,13 @@ def test_a_service_is_added_with_what_was_asked_for(ines):
     assert "shop.example is added" in ines.get(answer["Location"]).content.decode()
 
 
+def test_a_form_that_is_sent_twice_adds_one_service(ines):
+    client, product = a_client(), a_product()
+    number = re.search(r'name="public_id" value="([^"]+)"', ines.get(ADDRESS).content.decode())[1]
+    said = {order(ines, client=client.name, product=product.pk, public_id=number)[0]["Location"] for _ in range(2)}
+    assert said == {reverse("staff_service", args=[Service.objects.get().public_id])}
+
+
 def test_it_can_wait_until_somebody_makes_it_active(ines):
     order(ines, client=a_client().name, product=a_product().pk, status="pending")
     assert Service.objects.get().status == "pending"
