@@ -19,7 +19,7 @@ from invoicing.models import Invoice, Line
 from invoicing.reasons import retold
 from invoicing.service_forms import CreditForm, VoidForm, amount_name
 from invoicing.taxes import Tax
-from metering import lookup
+from metering import dates, lookup
 from metering.access import staff
 from metering.decimals import EXACT, exact_sum, round_half_up
 from metering.paging import CappedPaginator
@@ -50,6 +50,7 @@ def credit(request: HttpRequest, pk: str) -> HttpResponse:
     invoice = _invoice(pk)
     left = credits.left_of(invoice)
     lines = [(line, left[line.pk]) for line in invoice.lines.select_related("service").order_by("position")]
+    rest = exact_sum(left.values())
     form, net, total = CreditForm(lines=lines, currency=invoice.currency), Decimal(0), Decimal(0)
     tax: Tax | None = None
     if request.method == "POST" and "all" in request.POST:
@@ -62,7 +63,10 @@ def credit(request: HttpRequest, pk: str) -> HttpResponse:
             tax = credits.tax_with(invoice, net)
             # It is told to the form as text, so it has the same decimals each time, whatever the tax before had.
             total = round_amount(EXACT.add(net, tax.amount), invoice.currency) if tax else net
-            if request.POST.get("confirm") == f"{total:f}" and (note := _credit(invoice, form, total)) is not None:
+            is_confirmed = request.POST.get("confirm") == f"{total:f}"
+            if is_confirmed and request.POST.get("rest", f"{rest:f}") != f"{rest:f}":
+                form.add_error(None, _("Some of it was given back meanwhile. Look at it again, then issue it."))
+            elif is_confirmed and (note := _credit(invoice, form, total, rest)) is not None:
                 told = {"number": note.number, "amount": write(total, invoice.currency)}
                 messages.success(request, _("Credit note %(number)s gives back %(amount)s.") % told)
                 return redirect("staff_invoice", note.pk)
@@ -73,11 +77,12 @@ def credit(request: HttpRequest, pk: str) -> HttpResponse:
             "section": "invoices",
             "invoice": invoice,
             "form": form,
-            "left": exact_sum(left.values()),
+            "left": rest,
             "total": total if form.is_bound and not form.errors else None,
             "net": net,
             "tax": tax,
             "confirm": f"{total:f}",
+            "rest": f"{rest:f}",
         },
     )
 
@@ -86,7 +91,7 @@ def _all(lines: list[tuple[Line, Decimal]], currency: str) -> Mapping[str, str]:
     return {amount_name(line): f"{round_half_up(left, minor_units(currency)):f}" for line, left in lines if left}
 
 
-def _credit(invoice: Invoice, form: CreditForm, total: Decimal) -> Invoice | None:
+def _credit(invoice: Invoice, form: CreditForm, total: Decimal, rest: Decimal) -> Invoice | None:
     """Issue the credit note, if it comes to what was shown. None when it is refused; the form then says why."""
     now = timezone.now()
     try:
@@ -95,10 +100,10 @@ def _credit(invoice: Invoice, form: CreditForm, total: Decimal) -> Invoice | Non
                 invoice=invoice,
                 amounts=form.amounts,
                 reason=form.cleaned_data["reason"],
-                on=timezone.localdate(now),
+                on=dates.site_day(now),
                 at=now,
             )
-            if note.total != total:
+            if note.total != total or exact_sum(credits.left_of(invoice).values()) != rest - note.net:
                 raise _AnotherTotal
     except _AnotherTotal:
         form.add_error(None, _("The credit note comes to another total by now. Look at it again, then issue it."))
@@ -132,7 +137,7 @@ def void(request: HttpRequest, pk: str) -> HttpResponse:
     try:
         with transaction.atomic():
             now = timezone.now()
-            voided = credits.void(invoice=invoice, reason="A preview.", on=timezone.localdate(now), at=now)
+            voided = credits.void(invoice=invoice, reason="A preview.", on=dates.site_day(now), at=now)
             lines = list(voided.replacement.lines.select_related("service").order_by("position"))
             taxed, total, given_back = voided.replacement, voided.replacement.total, voided.credit_note.total
             transaction.set_rollback(True)
@@ -158,9 +163,7 @@ def _void(invoice: Invoice, form: VoidForm) -> Voided | None:
     now = timezone.now()
     try:
         with transaction.atomic():
-            voided = credits.void(
-                invoice=invoice, reason=form.cleaned_data["reason"], on=timezone.localdate(now), at=now
-            )
+            voided = credits.void(invoice=invoice, reason=form.cleaned_data["reason"], on=dates.site_day(now), at=now)
             if voided.replacement.total != form.cleaned_data["total"]:
                 raise _AnotherTotal
     except _AnotherTotal:

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from catalog.models import BracketPrice, ProductPrice
-from invoicing import credits
+from invoicing import credit_views, credits
 from invoicing.billing import create_invoices
 from invoicing.models import Invoice, Message, Series
 from tests.builders import (
@@ -95,6 +95,32 @@ def test_what_was_typed_after_the_sum_was_shown_is_shown_again_first(ines, invoi
     shown = post(ines, "staff_credit", invoice.pk, reason="Four days of outage", confirm="4.20", **given)
     assert "Issue the credit note of $6.00" in shown
     assert notes() == []
+
+
+def test_a_form_that_is_sent_twice_issues_one_credit_note(ines, invoice):
+    given = {"reason": "Four days of outage", **amounts(invoice, "3.20", "1")}
+    page = ines.post(reverse("staff_credit", args=[invoice.pk]), given)
+    given |= {"confirm": page.context["confirm"], "rest": page.context["rest"]}
+    assert f'name="rest" value="{given["rest"]}"' in page.content.decode()
+    post(ines, "staff_credit", invoice.pk, **given)
+    shown = post(ines, "staff_credit", invoice.pk, **given)
+    assert "Some of it was given back meanwhile. Look at it again, then issue it." in shown
+    assert notes() == [("C2026-00001", Decimal("4.20"))]
+
+
+def test_what_is_given_back_while_it_is_issued_is_seen(ines, invoice, monkeypatch):
+    given = {"reason": "Four days of outage", **amounts(invoice, "3.20", "1")}
+    issue = credit_views._credit
+
+    def slowly(*said):
+        monkeypatch.setattr(credit_views, "_credit", issue)
+        post(ines, "staff_credit", invoice.pk, confirm="4.20", **given)
+        return issue(*said)
+
+    monkeypatch.setattr(credit_views, "_credit", slowly)
+    shown = post(ines, "staff_credit", invoice.pk, confirm="4.20", **given)
+    assert "The credit note comes to another total by now" in shown
+    assert notes() == [("C2026-00001", Decimal("4.20"))]
 
 
 def test_all_of_it_is_one_button(ines, invoice):
