@@ -18,6 +18,7 @@ from catalog.permissions import Deed
 from invoicing import alerts
 from invoicing.alert_forms import AlertForm, BudgetForm, initial_of
 from invoicing.models import Alert, Crossing
+from metering import dates
 from metering.access import staff
 
 #: Crossings that are over and still listed.
@@ -57,7 +58,7 @@ def new_budget(request: HttpRequest, client: int) -> HttpResponse:
     one = get_object_or_404(Client, pk=client, pk__in=clients_of(request, Deed.ALERTS))
     form = BudgetForm(request.POST or None, currency=one.currency)
     if request.method == "POST" and form.is_valid():
-        _keep(request, Alert(client=one, **form.said))
+        _keep(request, Alert(client=one, **form.said), form.said)
         return redirect("portal_alerts")
     return render(request, "portal/alert.html", {"section": "alerts", "form": form, "client": one})
 
@@ -70,7 +71,7 @@ def new_alert(request: HttpRequest, public_id: UUID) -> HttpResponse:
     one = get_object_or_404(own.exclude(status__in=OVER), public_id=public_id)
     form = _form(request, _enabled(one.product), [one.currency], {"about": request.GET.get("metric", "")})
     if request.method == "POST" and form.is_valid():
-        _keep(request, Alert(client=one.client, service=one, **form.said))
+        _keep(request, Alert(client=one.client, service=one, **form.said), form.said)
         return redirect("portal_alerts")
     return render(request, "portal/alert.html", {"section": "alerts", "form": form, "service": one})
 
@@ -86,8 +87,10 @@ def edit_alert(request: HttpRequest, pk: int) -> HttpResponse:
     else:
         form = _form(request, _enabled(one.service.product), [one.service.currency], initial_of(one))
     if request.method == "POST" and form.is_valid():
-        _change(one, form.said)
-        messages.info(request, _("Saved."))
+        if _change(one, form.said):
+            messages.info(request, _("Saved."))
+        else:
+            messages.warning(request, _("This alert was taken away meanwhile."))
         return redirect("portal_alerts")
     context = {"section": "alerts", "form": form, "alert": one, "service": one.service, "client": one.client}
     return render(request, "portal/alert.html", context)
@@ -111,7 +114,7 @@ def product_alerts(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form is None:
         return HttpResponse(status=403)
     if request.method == "POST" and form is not None and form.is_valid():
-        _keep(request, Alert(product=product, **form.said))
+        _keep(request, Alert(product=product, **form.said), form.said)
         return redirect("staff_product_alerts", pk)
     crossed = Crossing.objects.filter(alert__product=product, ended_at=None).select_related(
         "alert__setting__metric", "service__client"
@@ -166,20 +169,22 @@ def _form(
         request.POST or None,
         settings=settings,
         currencies=currencies,
-        today=timezone.localdate(),
+        today=dates.site_day(),
         initial=initial,
     )
 
 
-def _keep(request: HttpRequest, alert: Alert) -> None:
-    alert.created_at, alert.created_by = timezone.now(), cast(User, request.user)
-    alert.save(force_insert=True)
+def _keep(request: HttpRequest, alert: Alert, said: dict[str, Any]) -> None:
+    """Watch from now on. A form that is sent twice makes one alert."""
+    same = Alert.objects.filter(client=alert.client, service=alert.service, product=alert.product, **said)
+    if not same.exists():
+        alert.created_at, alert.created_by = timezone.now(), cast(User, request.user)
+        alert.save(force_insert=True)
     messages.info(request, _("Saved. It is looked at every hour."))
 
 
-def _change(alert: Alert, said: dict[str, Any]) -> None:
-    """Change what an alert watches; what it told of is over then."""
-    for name, value in said.items():
-        setattr(alert, name, value)
-    alert.save()
+def _change(alert: Alert, said: dict[str, Any]) -> bool:
+    """Change what an alert watches; what it told of is over then. Returns whether it was there still."""
+    is_there = bool(Alert.objects.filter(pk=alert.pk).update(**said))
     alerts.end(alert, at=timezone.now())
+    return is_there

@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from catalog.models import ClientUser, Role
-from invoicing import alerts
+from invoicing import alert_views, alerts
 from invoicing.models import Alert
 from tests.builders import (
     GB,
@@ -75,6 +75,30 @@ def test_an_alert_is_set_listed_changed_and_taken_away(client):
     page = client.post(reverse("portal_alert", args=[one.pk]), change, follow=True)
     assert "Bandwidth is expected to reach 80% of what is included" in words(page)
     client.post(reverse("portal_alert_delete", args=[one.pk]))
+    assert not Alert.objects.exists()
+
+
+def test_an_alert_that_is_sent_twice_is_set_once(client):
+    service, setting, sara = a_priced_service()
+    client.force_login(sara)
+    for bound in ("8", "8", "9"):
+        set_one(client, service, setting, bound=bound)
+    assert sorted(one.bound for one in Alert.objects.all()) == [8, 9]
+
+
+def test_an_alert_that_is_taken_away_while_its_form_is_saved_stays_away(client, monkeypatch):
+    service, setting, sara = a_priced_service()
+    client.force_login(sara)
+    set_one(client, service, setting)
+    one, change = Alert.objects.get(), alert_views._change
+
+    def too_late(alert, said):
+        Alert.objects.all().delete()
+        return change(alert, said)
+
+    monkeypatch.setattr(alert_views, "_change", too_late)
+    said = {"about": str(setting.pk), "measure": "share", "bound": "80", "when": "forecast"}
+    assert "taken away meanwhile" in words(client.post(reverse("portal_alert", args=[one.pk]), said, follow=True))
     assert not Alert.objects.exists()
 
 
