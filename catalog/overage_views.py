@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from catalog import overage
-from catalog.models import OVER, Client, OverageTerms, Product, User
+from catalog.models import OVER, OverageTerms, Product, Service, User
 from catalog.overage_forms import OverageForm, first_typed
 from catalog.typed import home_first
 from metering import dates
@@ -27,9 +27,9 @@ def terms(request: HttpRequest, pk: int) -> HttpResponse:
     known = list(product.overage_terms.all())
     newest = known[-1] if known else None
     now = timezone.now()
-    this = month(timezone.localdate(now))
-    living = Client.objects.filter(services__product=product).exclude(services__status__in=OVER)
-    currencies = {settings.DEFAULT_CURRENCY, *living.values_list("currency", flat=True).distinct()}
+    this = month(dates.site_day(now))
+    living = Service.objects.filter(product=product).exclude(status__in=OVER)
+    currencies = {settings.DEFAULT_CURRENCY, *living.values_list("client__currency", flat=True).distinct()}
     if newest:
         currencies |= {row.currency for row in newest.prices.all()}
     form = OverageForm(

@@ -105,6 +105,13 @@ def test_every_currency_that_the_product_is_billed_in_needs_a_price(ines):
     assert OverageTerms.objects.get().price("disk_used", "EUR") is not None
 
 
+def test_a_client_whose_other_service_is_over_is_billed_in_its_currency_still(ines):
+    product, client = a_product(), a_client("Kaffehaus", "EUR")
+    a_service(product, client, name="now")
+    a_service(product, client, name="before", status="terminated", terminated_on=at("2026-10-20").date())
+    assert "Enter the price in EUR" in post(ines, product)
+
+
 def test_traffic_that_is_billed_as_a_metric_too_is_warned_of(ines):
     product = a_product()
     priced(a_setting(product, TRAFFIC), ("0", "1"))
