@@ -49,7 +49,7 @@ from invoicing.alerts import watch
 from invoicing.billing import create_invoices
 from invoicing.models import Alert, Invoice, Line, Message, Receivable, Run
 from invoicing.termination import terminate
-from metering import formats, pushing
+from metering import dates, formats, pushing
 from metering.declaring import declared_metrics
 from metering.formats import Format
 from metering.models import Collection, Server, Tenant
@@ -92,7 +92,7 @@ def begin(*, today: date, clients: dict[str, Client], by: User) -> Year | None:
     edge = Server.objects.filter(name=EDGE).first()
     if edge is None and Run.objects.exists():
         return None
-    year = Year(timezone.localdate(edge.created_at) if edge else today)
+    year = Year(dates.site_day(edge.created_at) if edge else today)
     if edge is not None and Service.objects.filter(tenant__server=edge).exists():
         return year
     for name, metrics in METRICS.items():
@@ -148,9 +148,9 @@ def catch_up(*, year: Year, clients: dict[str, Client], at: datetime, people: Pe
 
 def bring(*, server: Server, year: Year, at: datetime, by: User, share: float = 1) -> None:
     """Import what a server's tenants used up to a day, of which a share is over, and that was not imported yet."""
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     newest = Collection.objects.filter(server=server).order_by("-as_of").values_list("as_of", flat=True).first()
-    since = timezone.localdate(newest) if newest else year.ago(DAYS + 31)
+    since = dates.site_day(newest) if newest else year.ago(DAYS + 31)
     if newest and since >= today:
         return
     rows = [row for plan in PLANS if plan.server == server.name for row in _rows(plan, year, since, today, share)]
@@ -167,7 +167,7 @@ def bring(*, server: Server, year: Year, at: datetime, by: User, share: float = 
 
 def pay(*, year: Year, at: datetime, by: User) -> None:
     """Most invoices of the year are paid a while after they were issued. One is owed, and of one a part is."""
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     unpaid = Receivable.objects.filter(invoice__issued_on__lt=today, left__gt=0, invoice__payments=None)
     sample = unpaid.filter(invoice__lines__service__tenant__server__name__in=METRICS).distinct()
     has_paid_a_part = False

@@ -28,6 +28,7 @@ from billing_site.models import Job, Tick
 from catalog.models import Service
 from invoicing import outbox
 from invoicing.models import Deferral, Parked, Run
+from metering import dates
 from metering.access import staff
 
 #: What happens every day is late after this long.
@@ -86,7 +87,7 @@ def _no_run(oldest: date, ago: timedelta | None) -> Problem:
 
 def _due(at: datetime) -> QuerySet[Service]:
     """Services that a run would bill now; those that are parked wait for a person."""
-    return Service.objects.due(timezone.localdate(at)).filter(parked=None)
+    return Service.objects.due(dates.site_day(at)).filter(parked=None)
 
 
 def _oldest_due(at: datetime) -> date | None:

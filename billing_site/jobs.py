@@ -27,7 +27,7 @@ from catalog.usage_update import update_usage
 from invoicing import alerts, outbox, preview, reminding, runs, termination
 from invoicing.billing import create_invoices
 from invoicing.overage_billing import charge_overage
-from metering import pushing
+from metering import dates, pushing
 from metering.asked_collections import carry_out
 from metering.collectors import collect_all
 from metering.models import Server
@@ -69,11 +69,11 @@ def _usage_update(at: datetime) -> str:
 
 
 def _overage_billing(at: datetime) -> str:
-    return str(charge_overage(on=timezone.localdate(at), at=at, should_stop=stopping.asked))
+    return str(charge_overage(on=dates.site_day(at), at=at, should_stop=stopping.asked))
 
 
 def _create_invoices(at: datetime) -> str:
-    run = create_invoices(on=timezone.localdate(at), at=at, should_stop=stopping.asked).run
+    run = create_invoices(on=dates.site_day(at), at=at, should_stop=stopping.asked).run
     said = f"{run.invoices} invoices for {run.services} terms, {run.parked} parked, {run.deferred} waiting"
     ended = termination.finish_all(at=at)
     waits = sum(each.waits for each in ended)
@@ -101,7 +101,7 @@ def _reports(at: datetime) -> str:
 
 
 def _reminders(at: datetime) -> str:
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     return f"{reminding.queue_due(on=today, at=at)} invoices due, {reminding.queue_overdue(on=today, at=at)} overdue"
 
 

@@ -11,7 +11,6 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
@@ -25,6 +24,7 @@ from catalog.naming import services_called
 from catalog.orders import has_begun
 from catalog.terms import Cycle, term
 from catalog.wording import percent
+from metering import dates
 from metering.decimals import plain
 from metering.providers import base
 from metering.records import Capped, RawRecords, Records
@@ -299,7 +299,7 @@ class ServiceForm(forms.ModelForm[Service]):
         if status == Service.Status.TERMINATED and before != status:
             raise forms.ValidationError(_("Terminate a service on its own page, so that its last invoice is made."))
         runs = (Service.Status.ACTIVE, Service.Status.SUSPENDED)
-        if before in runs and status not in runs and has_begun(self.instance, timezone.localdate()):
+        if before in runs and status not in runs and has_begun(self.instance, dates.site_day()):
             raise forms.ValidationError(_("It runs. Terminate it on its own page, so that what it used is billed."))
         if before == Service.Status.TERMINATED and status != before:
             words = _("A terminated service has had its last invoice. Reactivate it on its own page.")
@@ -322,7 +322,7 @@ class ServiceForm(forms.ModelForm[Service]):
                 self.add_error("anchor", str(error))
         if not self.errors and data["status"] not in OVER and self.is_ordered():
             product = data.get("product") or self.instance.product
-            currency, today = data["client"].currency, timezone.localdate()
+            currency, today = data["client"].currency, dates.site_day()
             refuse_without_price(missing_prices.of_order(product, currency, cycle, today, self.instance.pk))
         return data
 
@@ -349,7 +349,7 @@ class ServiceAdmin(Records):
         return reverse("staff_service", args=[service.public_id])
 
     def get_fields(self, request: HttpRequest, obj: Service | None = None) -> tuple[str, ...]:
-        hint = ("another",) if obj is not None and has_begun(_kept(obj), timezone.localdate()) else ()
+        hint = ("another",) if obj is not None and has_begun(_kept(obj), dates.site_day()) else ()
         counted = ("bills_monthly", "next_term", "next_due_on", "terminated_on", "public_id") if obj is not None else ()
         return ("client", "product", "tenant", *hint, "name", "status", "cycle", "anchor", *counted)
 
@@ -362,7 +362,7 @@ class ServiceAdmin(Records):
         kept = _kept(obj)
         if kept.next_term or kept.status in OVER:
             counted = (*counted, "anchor", "cycle")
-        return (*counted, "product", "tenant", "another") if has_begun(kept, timezone.localdate()) else counted
+        return (*counted, "product", "tenant", "another") if has_begun(kept, dates.site_day()) else counted
 
     @admin.display(description=gettext_lazy("Another product or tenant"))
     def another(self, service: Service) -> str:

@@ -7,7 +7,6 @@ from django import forms
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +15,7 @@ from catalog import missing_prices
 from catalog.languages import languages
 from catalog.missing_prices import Missing
 from catalog.models import Client
+from metering import dates
 
 #: As many names of clients are offered while one types.
 OFFERED = 500
@@ -69,7 +69,7 @@ class ClientForm(forms.ModelForm[Client]):
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"]).upper()
         if self.instance.pk and currency != self.initial.get("currency"):
-            refuse_without_price(missing_prices.of_currency(self.instance, currency, timezone.localdate()))
+            refuse_without_price(missing_prices.of_currency(self.instance, currency, dates.site_day()))
         return currency
 
 

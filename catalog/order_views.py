@@ -5,7 +5,6 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
@@ -21,7 +20,7 @@ from metering.access import staff
 @require_http_methods(["GET", "HEAD", "POST"])
 def add(request: HttpRequest) -> HttpResponse:
     """Who gets what, from when on?"""
-    today, client = timezone.localdate(), _asked_for(request)
+    today, client = dates.site_day(), _asked_for(request)
     form = OrderForm(request.POST or None, initial={"client": client and client.name, "start": today})
     if request.method == "POST" and form.is_valid():
         try:
@@ -39,7 +38,7 @@ def add(request: HttpRequest) -> HttpResponse:
 def begin(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """On which day does a service that has not begun begin, and as which tenant?"""
     services = Service.objects.select_related("client", "product", "tenant__server")
-    one, today = get_object_or_404(services, public_id=public_id), timezone.localdate()
+    one, today = get_object_or_404(services, public_id=public_id), dates.site_day()
     form = BeginForm(request.POST or None, service=one, today=today)
     if request.method == "POST" and form.is_valid():
         start = form.cleaned_data["start"]

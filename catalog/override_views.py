@@ -6,7 +6,6 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -51,7 +50,7 @@ def end(request: HttpRequest, public_id: str, pk: int) -> HttpResponse:
     override, by = _override(public_id, pk), _user(request)
     try:
         last_day = day_field(_("Last day"), is_required=True).clean(request.POST.get("last_day"))
-        ended = overrides.end(override=override, on=last_day + ONE_DAY, by=by, today=timezone.localdate())
+        ended = overrides.end(override=override, on=last_day + ONE_DAY, by=by, today=dates.site_day())
     except (ValidationError, OverflowError):
         messages.error(request, _("Nothing was ended: choose a last day that exists."))
     except CannotEnd as error:
@@ -72,7 +71,7 @@ def withdraw(request: HttpRequest, public_id: str, pk: int) -> HttpResponse:
     """Take back what has not begun."""
     override = _override(public_id, pk)
     try:
-        overrides.withdraw(override=override, by=_user(request), today=timezone.localdate())
+        overrides.withdraw(override=override, by=_user(request), today=dates.site_day())
     except CannotWithdraw:
         words = _("What is agreed on %(metric)s stays: it has begun or is on an invoice. It can be ended.")
         messages.error(request, words % {"metric": override.setting.metric})
@@ -89,7 +88,7 @@ def _subject(request: HttpRequest, public_id: str, metric: int) -> Subject:
     settings = MetricSetting.objects.with_pricing()
     setting = get_object_or_404(settings, product=service.product_id, metric=metric)
     may_backdate = request.user.has_perm("catalog.backdate_pricing")
-    subject = Subject(service, setting, timezone.localdate(), may_backdate)
+    subject = Subject(service, setting, dates.site_day(), may_backdate)
     if subject.version is None:
         raise Http404(f"{setting} has no price")
     return subject

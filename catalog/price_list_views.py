@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from catalog import price_list as prices
@@ -15,6 +14,7 @@ from catalog.models import Client, Product
 from catalog.money import is_currency
 from catalog.price_list import PriceList
 from catalog.typed import home_first
+from metering import dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Row:
 @require_safe
 def price_lists(request: HttpRequest) -> HttpResponse:
     """What can be ordered, and from what price."""
-    today = timezone.localdate()
+    today = dates.site_day()
     products = list(prices.with_prices(Product.objects.filter(is_active=True).exclude(slug="")))
     sold = {product.pk: prices.sold_in(product, today) for product in products}
     currencies = home_first({currency for each in sold.values() for currency in each})
@@ -48,7 +48,7 @@ def price_list(request: HttpRequest, slug: str) -> HttpResponse:
     product = get_object_or_404(prices.with_prices(Product.objects.all()), slug=slug)
     if not product.is_active and not (request.user.is_staff and request.user.has_perm("catalog.view_product")):
         raise Http404
-    today = timezone.localdate()
+    today = dates.site_day()
     currencies = prices.sold_in(product, today)
     currency, is_sold = _chosen(request, currencies)
     if not is_sold:

@@ -72,7 +72,7 @@ def withdraw(request: HttpRequest, pk: int, metric: int, number: int) -> HttpRes
         number=number,
     )
     try:
-        metric_billing.withdraw(version=version, by=request.user, today=timezone.localdate(), at=timezone.now())
+        metric_billing.withdraw(version=version, by=request.user, today=dates.site_day(), at=timezone.now())
     except CannotWithdraw:
         messages.error(
             request,
@@ -100,7 +100,7 @@ def posted_draft(request: HttpRequest, pk: int, metric: int) -> PricingForm:
 
 
 def subject_of(product: Product, metric: Metric, user: User) -> Subject:
-    today, may_backdate = timezone.localdate(), metric_billing.may_backdate(user)
+    today, may_backdate = dates.site_day(), metric_billing.may_backdate(user)
     cycles = [Cycle(each) for each in product.prices.order_by().values_list("cycle", flat=True).distinct()]
     settings = MetricSetting.objects.with_pricing().prefetch_related("versions__created_by", "versions__withdrawn_by")
     setting = settings.filter(product=product, metric=metric).first()

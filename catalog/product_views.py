@@ -5,7 +5,6 @@ from datetime import date
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from catalog.models import PricingVersion, Product, ProductPrice
@@ -14,6 +13,7 @@ from catalog.terms import Cycle
 from catalog.timelines import of_product
 from catalog.typed import home_first
 from catalog.views import MOST, metric_rows, provider_title, with_counts
+from metering import dates
 from metering.access import staff
 from metering.declaring import declared_metrics
 from metering.models import Server
@@ -38,7 +38,7 @@ class VersionRow:
 def product(request: HttpRequest, pk: int) -> HttpResponse:
     """What is this, what does it cost, and who has it?"""
     one = get_object_or_404(with_counts(Product.objects.prefetch_related("prices")), pk=pk)
-    today = timezone.localdate()
+    today = dates.site_day()
     metrics = metric_rows(one, declared_metrics(one.provider) if one.provider else [], today)
     terms = in_force(one.overage_terms.prefetch_related("prices"), month(today).start)
     currencies, prices = _price_table(one)

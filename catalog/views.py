@@ -9,7 +9,6 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -72,7 +71,7 @@ def product_metrics(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST":
         shown, checked = (_numbers(request.POST.getlist(name)) for name in ("was", "enabled"))
         on, off = metric_billing.save_switches(
-            product=product, metrics=metrics, on=checked - shown, off=shown - checked, day=timezone.localdate()
+            product=product, metrics=metrics, on=checked - shown, off=shown - checked, day=dates.site_day()
         )
         messages.success(request, _switched(on, off))
         return redirect("staff_product_metrics", pk=product.pk)
@@ -81,7 +80,7 @@ def product_metrics(request: HttpRequest, pk: int) -> HttpResponse:
         "product": product,
         "provider": provider_title(product.provider),
         "is_installed": product.provider in base.installed(),
-        "rows": metric_rows(product, metrics, timezone.localdate()),
+        "rows": metric_rows(product, metrics, dates.site_day()),
         "most": MOST,
         "timeline": timelines.of_product(product, own_page=request.path),
     }

@@ -17,6 +17,7 @@ from invoicing.boundary import CannotClose
 from invoicing.drafts import CannotBill
 from invoicing.models import Invoice
 from invoicing.termination import CannotTerminate, Ended, WhenDown, terminate
+from metering import dates
 
 
 class StaffSession(SessionAuth):
@@ -91,9 +92,7 @@ def terminate_service(request: HttpRequest, public_id: UUID, body: Termination) 
     if service is None:
         return Status(404, {"error": "There is no such service."})
     try:
-        ended = terminate(
-            service=service, on=body.on or timezone.localdate(), at=timezone.now(), when_down=body.when_down
-        )
+        ended = terminate(service=service, on=body.on or dates.site_day(), at=timezone.now(), when_down=body.when_down)
     except (CannotClose, CannotBill) as error:
         is_wrong_day = isinstance(error, CannotTerminate) and service.is_billable
         return Status(422 if is_wrong_day else 409, {"error": str(error)})

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog import tenancy
@@ -40,7 +39,7 @@ def change(*, service: Service, at: datetime, product: Product | None = None, te
     Raises CannotChange, and boundary.CannotClose or drafts.CannotBill when the usage cannot be billed; then
     nothing is changed.
     """
-    on = timezone.localdate(at)
+    on = dates.site_day(at)
     _check(service, product or service.product, tenant or service.tenant, on)
     failure = boundary.ask_once_more(service, at)
     boundary.bill_missed_terms(service, on, at)
@@ -62,7 +61,7 @@ def preview(*, service: Service, at: datetime, product: Product | None = None, t
     Terms that are due are not in it: a change bills them before, as a run would. Raises CannotChange and
     drafts.CannotBill.
     """
-    on = timezone.localdate(at)
+    on = dates.site_day(at)
     with transaction.atomic():
         service = _locked(service)
         _check(service, product or service.product, tenant or service.tenant, on)
@@ -81,7 +80,7 @@ def reactivate(*, service: Service, at: datetime) -> Service:
 
     Raises CannotChange.
     """
-    on = timezone.localdate(at)
+    on = dates.site_day(at)
     with transaction.atomic(durable=True):
         service = _locked(service)
         if service.status != Service.Status.TERMINATED or service.terminated_on is None:

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from ninja import Path, Query, Router, Status
 from ninja.errors import HttpError
 
@@ -22,6 +21,7 @@ from invoicing import client_answers, pdf
 from invoicing.client_answers import Invoices, Lines, OneInvoice, Refused, Services, ServiceWithMetrics, Usages
 from invoicing.client_auth import ApiKeyAuth
 from invoicing.models import Invoice, Line
+from metering import dates
 from metering.models import Usage
 
 #: Rows of a page, unless the request says how many, and at most.
@@ -168,7 +168,7 @@ def _services(request: HttpRequest) -> QuerySet[Service]:
 
 
 def _invoices(request: HttpRequest) -> QuerySet[Invoice]:
-    return Invoice.objects.of_clients([_key(request).client_id]).with_state(timezone.localdate())
+    return Invoice.objects.of_clients([_key(request).client_id]).with_state(dates.site_day())
 
 
 def _shown(service: Service) -> list[MetricSetting]:

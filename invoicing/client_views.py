@@ -19,7 +19,7 @@ from catalog.timelines import of_client
 from invoicing import review, searching, statistics
 from invoicing.models import Message, Parked, Question, Receivable
 from invoicing.statistics import Statistics
-from metering import lookup
+from metering import dates, lookup
 from metering.access import staff
 from metering.decimals import exact_sum
 from metering.paging import CappedPaginator, capped
@@ -59,7 +59,7 @@ def clients(request: HttpRequest) -> HttpResponse:
 def _in_state(rows: QuerySet[Client], state: str) -> QuerySet[Client]:
     """Filter clients by what a person should look at: an `overdue` invoice, or a `parked` service."""
     if state == "overdue":
-        late = Receivable.objects.filter(due_on__lt=timezone.localdate(), left__gt=0)
+        late = Receivable.objects.filter(due_on__lt=dates.site_day(), left__gt=0)
         return rows.filter(pk__in=late.order_by().values("client"))
     if state == "parked":
         return rows.filter(pk__in=Parked.objects.values("service__client"))
@@ -87,11 +87,11 @@ def client(request: HttpRequest, pk: int) -> HttpResponse:
     """Who is this, what do they have, and what do they owe?"""
     one = get_object_or_404(Client.objects.select_related("tax_rate"), pk=pk)
     may = request.user.has_perm
-    context: dict[str, Any] = {"section": "clients", "client": one, "today": timezone.localdate()}
+    context: dict[str, Any] = {"section": "clients", "client": one, "today": dates.site_day()}
     if may("catalog.view_service"):
         context |= _services(one)
     if may("invoicing.view_invoice"):
-        context["invoices"] = one.invoices.with_state(timezone.localdate())[:LAST]
+        context["invoices"] = one.invoices.with_state(dates.site_day())[:LAST]
         context["owed"] = _owed(one)
     if may("invoicing.view_message"):
         context["mails"] = Message.objects.filter(client=one).select_related("invoice").order_by("-created_at")[:LAST]
@@ -133,7 +133,7 @@ def _owed(one: Client) -> list[dict[str, Any]]:
     """What the client has not paid yet, by currency, and what of that is overdue."""
     rows = Receivable.objects.filter(client=one).order_by().values("invoice__currency")
     late = dict(
-        rows.filter(due_on__lt=timezone.localdate(), left__gt=0)
+        rows.filter(due_on__lt=dates.site_day(), left__gt=0)
         .annotate(sum=Sum("left"))
         .values_list("invoice__currency", "sum")
     )

@@ -5,12 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 
 from catalog.wording import percent
 from invoicing.mail_facts import alert_facts, invitation_facts, invoice_facts, question_facts
 from invoicing.mails import Reader, Written, in_words_of, render
 from invoicing.models import Alert, Message
+from metering import dates
 
 _LINES = [
     ("Business Web", "lindqvistmoe.example", Decimal(24)),
@@ -30,7 +30,7 @@ def sample(kind: Message.Kind, language: str, *, at: datetime) -> Written:
 
 
 def _facts(kind: Message.Kind, at: datetime) -> dict[str, Any]:
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     match kind:
         case Message.Kind.ALERT:
             return alert_facts(

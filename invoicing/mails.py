@@ -22,6 +22,7 @@ from catalog.models import ClientUser, Invitation
 from invoicing import mail_looks
 from invoicing.mail_facts import alert_facts, invitation_facts, invoice_facts, named, question_facts
 from invoicing.models import Crossing, Invoice, Message, Post
+from metering import dates
 
 #: Lines of an invoice that a mail lists; a longer one says how many there are besides.
 MOST_LINES = 60
@@ -52,7 +53,7 @@ def write(message: Message, *, at: datetime, is_preview: bool = False) -> Writte
     """
     reader = reader_of(message)
     with in_words_of(reader):
-        facts = _facts(message, timezone.localdate(at), at, is_preview=is_preview)
+        facts = _facts(message, dates.site_day(at), at, is_preview=is_preview)
         return render(Message.Kind(message.kind), facts) if facts is not None else None
 
 

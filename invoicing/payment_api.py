@@ -17,6 +17,7 @@ from catalog.money import round_amount
 from invoicing import payments
 from invoicing.models import Invoice
 from invoicing.payments import CannotPay
+from metering import dates
 
 
 class PaymentSession(SessionAuth):
@@ -108,7 +109,7 @@ def record_payment(request: HttpRequest, body: NewPayment, id: UUID = _ID) -> An
         )
     except CannotPay as error:
         return Status(409, {"error": str(error)})
-    shown = Invoice.objects.with_state(timezone.localdate()).get(pk=invoice.pk)
+    shown = Invoice.objects.with_state(dates.site_day()).get(pk=invoice.pk)
     return {
         "payment": payment.pk,
         "invoice": invoice.number,

@@ -17,6 +17,7 @@ from invoicing import payments
 from invoicing.models import Invoice, Payment
 from invoicing.payment_forms import PaymentForm
 from invoicing.payments import CannotPay
+from metering import dates
 from metering.access import staff
 from metering.decimals import round_half_up
 
@@ -26,10 +27,10 @@ from metering.decimals import round_half_up
 def record(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Write down a payment, or money that was given back of one that was too much."""
     invoices = Invoice.objects.exclude(kind=Invoice.Kind.CREDIT_NOTE).select_related("client")
-    invoice = get_object_or_404(invoices.with_state(timezone.localdate()), pk=pk)
+    invoice = get_object_or_404(invoices.with_state(dates.site_day()), pk=pk)
     initial = {
         "amount": f"{round_half_up(abs(invoice.left), minor_units(invoice.currency)):f}" if invoice.left else "",
-        "received_on": timezone.localdate().isoformat(),
+        "received_on": dates.site_day().isoformat(),
     }
     form = PaymentForm(request.POST or None, initial=initial, left=invoice.left, currency=invoice.currency)
     if request.method == "POST" and form.is_valid() and (payment := _record(request, invoice, form)) is not None:

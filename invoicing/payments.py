@@ -8,12 +8,12 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.models import User
 from catalog.money import minor_units, round_amount, write
 from invoicing.models import MAX_AMOUNT, Invoice, Payment, Receivable
+from metering import dates
 
 #: No key that somebody gives has a space.
 _TAKEN_BACK = "taken back "
@@ -62,7 +62,7 @@ def take_back(*, payment: Payment, by: User | None, at: datetime) -> Payment:
     opposite = Payment(
         invoice=payment.invoice,
         amount=-payment.amount,
-        received_on=timezone.localdate(at),
+        received_on=dates.site_day(at),
         method=payment.method,
         reference=payment.reference,
         key=f"{_TAKEN_BACK}{payment.pk}",
@@ -95,7 +95,7 @@ def _check(invoice: Invoice, amount: Decimal, received_on: date, key: str, at: d
             _("An amount in %(currency)s has at most %(places)s decimals.")
             % {"currency": invoice.currency, "places": minor_units(invoice.currency)}
         )
-    if received_on > timezone.localdate(at):
+    if received_on > dates.site_day(at):
         raise CannotPay(_("The day on which it was received is yet to come."))
     if any(letter.isspace() for letter in key):
         raise CannotPay(_("A key has no spaces."))

@@ -19,6 +19,7 @@ from invoicing.invoice_lists import Chosen
 from invoicing.models import DraftInvoice, Invoice
 from invoicing.panel import Panel
 from invoicing.statistics import Statistics
+from metering import dates
 from metering.paging import CappedPaginator
 from metering.periods import local_day
 from metering.prepared import Prepared, any_of
@@ -85,7 +86,7 @@ def home(request: HttpRequest) -> HttpResponse:
     clients = clients_of(request)
     if request.user.is_staff and not clients:
         return redirect("staff_home")
-    now, today = timezone.now(), timezone.localdate()
+    now, today = timezone.now(), dates.site_day()
     glances = overview.at_a_glance(_own_services(request), at=now)
     return render(
         request,
@@ -136,7 +137,7 @@ def _panels(service: Service, metrics: Iterable[Statistics], now: datetime) -> l
 def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """What does this cost me, and why?"""
     one = _own_service(request, public_id)
-    now, today = timezone.now(), timezone.localdate()
+    now, today = timezone.now(), dates.site_day()
     metrics = statistics.enabled_of(one, at=now)
     glance = overview.glance(one, metrics)
     draft = DraftInvoice.objects.open_of(one).first() if one.has_draft else None  # type: ignore[attr-defined]
@@ -162,7 +163,7 @@ def service(request: HttpRequest, public_id: UUID) -> HttpResponse:
 def prices(request: HttpRequest, public_id: UUID) -> HttpResponse:
     """What does usage of this service cost, now and as it is planned?"""
     one = _own_service(request, public_id)
-    shown = price_list.of_service(one, timezone.localdate())
+    shown = price_list.of_service(one, dates.site_day())
     return render(request, "portal/prices.html", {"section": "services", "service": one, "prices": shown})
 
 
@@ -170,7 +171,7 @@ def prices(request: HttpRequest, public_id: UUID) -> HttpResponse:
 @client_user
 def invoices(request: HttpRequest) -> HttpResponse:
     """What did I pay, and what is open?"""
-    clients, today, chosen = clients_of(request), timezone.localdate(), Chosen.of(request.GET.dict())
+    clients, today, chosen = clients_of(request), dates.site_day(), Chosen.of(request.GET.dict())
     rows: Sequence[Invoice] | QuerySet[Invoice] = [] if chosen else _INVOICES.all(today, clients)
     if chosen or len(rows) > PAGE:
         rows = chosen.narrow(chosen.numbered(Invoice.objects.of_clients(clients)), today)
@@ -186,7 +187,7 @@ def invoices(request: HttpRequest) -> HttpResponse:
 @client_user
 def invoice(request: HttpRequest, pk: str) -> HttpResponse:
     """Is this right?"""
-    clients, today = clients_of(request), timezone.localdate()
+    clients, today = clients_of(request), dates.site_day()
     one = _INVOICE.first(today, pk, clients)
     if one is None:
         raise Http404

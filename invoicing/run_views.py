@@ -28,6 +28,7 @@ from invoicing.drafts import CannotBill
 from invoicing.models import Decision, Deferral, Difference, Parked, Preview, Run, RunNote
 from invoicing.reasons import retold
 from invoicing.service_forms import DecisionForm
+from metering import dates
 from metering.access import staff
 
 PAGE = 50
@@ -41,7 +42,7 @@ def all_runs(request: HttpRequest) -> HttpResponseBase:
     """What did the last ones do, and what do they leave to a person?"""
     if request.method == "POST":
         return _start(request)
-    today, now = timezone.localdate(), timezone.now()
+    today, now = dates.site_day(), timezone.now()
     page = Paginator(Run.objects.select_related("started_by"), RUNS).get_page(request.GET.get("page"))
     parked = Parked.objects.select_related("service__client", "service__product").order_by("since", "pk")
     context = {
@@ -71,7 +72,7 @@ def with_ways_out(parked: Iterable[Parked], today: date) -> list[Parked]:
 
 @staff("invoicing.add_run")
 def _start(request: HttpRequest) -> HttpResponse:
-    run = runs.start(on=timezone.localdate(), at=timezone.now(), by=_user(request))
+    run = runs.start(on=dates.site_day(), at=timezone.now(), by=_user(request))
     return redirect("staff_run", run.pk)
 
 
@@ -88,7 +89,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
         notes = RunNote.objects.filter(run=one).select_related("service__client")
         context["notes"] = Paginator(notes, PAGE).get_page(request.GET.get("page"))
         context["left"] = max(one.due - one.services - one.parked - one.held - one.drafts, 0)
-        issued = one.issued.select_related("client").with_state(timezone.localdate())
+        issued = one.issued.select_related("client").with_state(dates.site_day())
         context["invoices"] = documents = list(issued.order_by("number")[:PAGE])
         context["is_taxed"] = any(document.tax_percent is not None for document in documents)
     return render(request, "staff/run.html", context)
@@ -112,7 +113,7 @@ def one_preview(request: HttpRequest, pk: int) -> HttpResponse:
 @staff("invoicing.add_run")
 def _ask(request: HttpRequest) -> HttpResponse:
     """Make a dry run: now, or by the worker if it is a long one. While one is made, no second is."""
-    today, now = timezone.localdate(), timezone.now()
+    today, now = dates.site_day(), timezone.now()
     last = Preview.objects.first()
     if last is not None and runs.state(last, now).is_live:
         return redirect("staff_preview_of", last.pk)
@@ -122,7 +123,7 @@ def _ask(request: HttpRequest) -> HttpResponse:
 
 
 def _preview(request: HttpRequest, one: Preview | None) -> HttpResponse:
-    today, now = timezone.localdate(), timezone.now()
+    today, now = dates.site_day(), timezone.now()
     state = runs.state(one, now) if one else None
     context: dict[str, Any] = {"section": "runs", "preview": one, "state": state, "now": now, "today": today}
     if one and state == runs.State.DONE:
@@ -175,7 +176,7 @@ def decide_preview(request: HttpRequest, pk: int) -> HttpResponseBase:
 @staff("invoicing.add_run")
 def decide(request: HttpRequest, public_id: str) -> HttpResponse:
     """Hold, release or approve a single service."""
-    one, today, now = _service(public_id), timezone.localdate(), timezone.now()
+    one, today, now = _service(public_id), dates.site_day(), timezone.now()
     verdict = request.POST.get("verdict", "")
     amount = None
     if verdict not in Decision.Verdict.values:
@@ -219,7 +220,7 @@ def _said(one: Service, verdict: str, amount: Any) -> str:
 def bill(request: HttpRequest, public_id: str) -> HttpResponse:
     """Try a single service again."""
     one = _service(public_id)
-    done = create_invoices(on=timezone.localdate(), at=timezone.now(), service=one, by=_user(request))
+    done = create_invoices(on=dates.site_day(), at=timezone.now(), service=one, by=_user(request))
     if reason := done.parked.get(one.pk) or done.held.get(one.pk):
         told = {"service": one, "reason": reason}
         messages.warning(request, _("%(service)s is still not billed: %(reason)s") % told)
@@ -276,7 +277,7 @@ def _differences() -> QuerySet[Difference]:
 def settle(request: HttpRequest, public_id: str) -> HttpResponse:
     """Settle what waits of a service now, instead of with its next invoice."""
     one = _service(public_id)
-    made = corrections.settle(service=one, on=timezone.localdate(), at=timezone.now())
+    made = corrections.settle(service=one, on=dates.site_day(), at=timezone.now())
     numbers = ", ".join(
         _("%(number)s over %(amount)s")
         % {"number": document.number, "amount": write(document.total, document.currency)}

@@ -8,7 +8,6 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.http import QueryDict
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -20,6 +19,7 @@ from catalog.money import minor_units
 from catalog.tenant_form import TenantForm
 from invoicing.models import Line
 from invoicing.termination import WhenDown
+from metering import dates
 
 
 def _reason(label: Any, help_text: Any) -> forms.CharField:
@@ -86,9 +86,7 @@ class ChangeForm(TenantForm):
 
     def _check_prices(self, product: Product) -> None:
         service = self.service
-        for lacking in missing_prices.of_order(
-            product, service.currency, service.cycle, timezone.localdate(), service.pk
-        ):
+        for lacking in missing_prices.of_order(product, service.currency, service.cycle, dates.site_day(), service.pk):
             link = format_html('{} <a href="{}">{}</a>', lacking.sentence, lacking.address, _("Go there"))
             self.add_error("product", link)
 

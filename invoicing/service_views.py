@@ -19,6 +19,7 @@ from invoicing.drafts import CannotBill
 from invoicing.models import BackBilling, Invoice
 from invoicing.reasons import retold
 from invoicing.service_forms import BackBillingForm, ChangeForm, TerminationForm
+from metering import dates
 from metering.access import staff
 
 
@@ -30,7 +31,7 @@ def terminate(request: HttpRequest, public_id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         _terminate(request, one, form.cleaned_data["when_down"])
         return redirect("staff_service", public_id)
-    today, now = timezone.localdate(), timezone.now()
+    today, now = dates.site_day(), timezone.now()
     context = {"section": "services", "service": one, "form": form}
     if one.is_billable:
         context["is_due"] = one.next_due_on is not None and one.next_due_on < today
@@ -43,7 +44,7 @@ def terminate(request: HttpRequest, public_id: str) -> HttpResponse:
 
 def _terminate(request: HttpRequest, service: Service, when_down: termination.WhenDown) -> None:
     try:
-        ended = termination.terminate(service=service, on=timezone.localdate(), at=timezone.now(), when_down=when_down)
+        ended = termination.terminate(service=service, on=dates.site_day(), at=timezone.now(), when_down=when_down)
     except (boundary.CannotClose, CannotBill) as error:
         messages.error(request, retold(str(error)))
         return
@@ -81,7 +82,7 @@ def change(request: HttpRequest, public_id: str) -> HttpResponse:
         except (boundary.CannotClose, CannotBill) as error:
             form.add_error(None, retold(str(error)))
         else:
-            today = timezone.localdate(now)
+            today = dates.site_day(now)
             prices = ProductPrice.objects.filter(product=product, cycle=one.cycle, currency=one.currency)
             agreements = Override.objects.in_force(today).filter(service=one, setting__product=one.product)
             context |= {
@@ -136,7 +137,7 @@ def reactivate(request: HttpRequest, public_id: str) -> HttpResponse:
         {
             "section": "services",
             "service": one,
-            "today": timezone.localdate(),
+            "today": dates.site_day(),
             "price": prices.first(),
             "is_over": one.status == Service.Status.TERMINATED,
             "waits": termination.is_waiting(one),
@@ -148,7 +149,7 @@ def reactivate(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def left_out(request: HttpRequest, public_id: str) -> HttpResponse:
     """What was used while a metric or usage invoicing was off, and what would it bring?"""
-    one, today = _service(public_id), timezone.localdate()
+    one, today = _service(public_id), dates.site_day()
     if request.method == "POST":
         if not request.user.has_perm("invoicing.add_backbilling"):
             raise PermissionDenied
@@ -194,7 +195,7 @@ def _grant(request: HttpRequest, service: Service, form: BackBillingForm) -> boo
             setting=setting,
             amount=amount,
             reason=form.cleaned_data["reason"],
-            on=timezone.localdate(now),
+            on=dates.site_day(now),
             at=now,
             by=request.user,
         )

@@ -11,7 +11,6 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
@@ -87,7 +86,7 @@ def simulate(request: HttpRequest, pk: int, metric: int) -> HttpResponseBase:
     """What would this draft have charged? There is no draft but the one that is posted."""
     if request.method != "POST":
         return redirect("staff_pricing", pk=pk, metric=metric)
-    draft, today = posted_draft(request, pk, metric), timezone.localdate()
+    draft, today = posted_draft(request, pk, metric), dates.site_day()
     if not draft.is_valid():
         return render(request, "staff/simulation.html", _page(request, draft))
     setting = draft.subject.setting

@@ -21,7 +21,7 @@ from invoicing.invoice_lists import Chosen
 from invoicing.models import Decision, Deferral, DraftInvoice, Invoice, Parked
 from invoicing.panel import Panel
 from invoicing.today import Today
-from metering import collection, lookup
+from metering import collection, dates, lookup
 from metering.access import staff
 from metering.models import Collection
 from metering.paging import CappedPaginator
@@ -44,7 +44,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def missing(request: HttpRequest) -> HttpResponse:
     """Which prices keep services from being billed, now or soon?"""
     parked = list(Parked.objects.select_related("service__client").order_by("since"))
-    rows = [(each, _parked_for(each, parked)) for each in missing_prices.of_living_services(timezone.localdate())]
+    rows = [(each, _parked_for(each, parked)) for each in missing_prices.of_living_services(dates.site_day())]
     return render(
         request,
         "staff/missing_prices.html",
@@ -105,17 +105,17 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
             "so_far": statistics.total(enabled) if any(each.amount is not None for each in enabled) else None,
             "stale": [each for each in enabled if each.is_stale],
             "price": ProductPrice.objects.filter(product=one.product, cycle=one.cycle, currency=one.currency).first(),
-            "invoices": Invoice.objects.of_service(one).with_state(timezone.localdate())[:10],
+            "invoices": Invoice.objects.of_service(one).with_state(dates.site_day())[:10],
             "parked": _parked(one),
             "decisions": decisions,
             "is_held": bool(decisions) and decisions[0].verdict == Decision.Verdict.HOLD,
-            "is_due": Service.objects.due(timezone.localdate()).filter(pk=one.pk).exists(),
+            "is_due": Service.objects.due(dates.site_day()).filter(pk=one.pk).exists(),
             "drafts": DraftInvoice.objects.open_of(one)[:PAGE],
             "waiting": Deferral.objects.filter(service=one).select_related("setting__metric"),
             "agreements": _agreements(one),
-            "today": timezone.localdate(),
+            "today": dates.site_day(),
             "is_over": one.status in OVER,
-            "has_begun": orders.has_begun(one, timezone.localdate()),
+            "has_begun": orders.has_begun(one, dates.site_day()),
             "is_asked": one.tenant is not None and base.asks(one.tenant.server.provider),
             "timeline": timelines.of_service(one, own_page=request.path),
         },
@@ -124,7 +124,7 @@ def service(request: HttpRequest, public_id: str) -> HttpResponse:
 
 def _agreements(service: Service) -> list[tuple[Override, str, date]]:
     """Return what was agreed for a service, newest first by metric, with what it is today and its earliest last day."""
-    today = timezone.localdate()
+    today = dates.site_day()
     rows = Override.objects.filter(service=service).order_by("setting__metric__display_name", "-start")
     rows = rows.select_related("setting__metric", "created_by", "ended_by").prefetch_related("prices")
     return [(each, each.state(today), earliest_end(each, today) - ONE_DAY) for each in rows]
@@ -171,7 +171,7 @@ def refresh(request: HttpRequest, public_id: str) -> HttpResponse:
 @staff("invoicing.change_invoicingspan")
 def switch_usage_invoicing(request: HttpRequest) -> HttpResponse:
     on = request.POST.get("on") == "1"
-    usage_invoicing.switch(on=on, day=timezone.localdate())
+    usage_invoicing.switch(on=on, day=dates.site_day())
     if on:
         messages.info(request, _("Usage is billed again, for periods that begin today or later."))
     else:
@@ -188,7 +188,7 @@ def invoices(request: HttpRequest) -> HttpResponse:
     rows = searching.listed_invoices(query).select_related("client")
     if of_client:
         rows = rows.filter(client=of_client)
-    rows = chosen.narrow(rows, timezone.localdate())
+    rows = chosen.narrow(rows, dates.site_day())
     page = CappedPaginator(rows, PAGE).get_page(request.GET.get("page"))
     context = {"section": "invoices", "page": page, "query": query, "of_client": of_client, "chosen": chosen}
     return render(request, "staff/invoices.html", context)
@@ -203,7 +203,7 @@ def _of_client(request: HttpRequest) -> Client | None:
 @require_GET
 @staff("invoicing.view_invoice")
 def invoice(request: HttpRequest, pk: str) -> HttpResponse:
-    today = timezone.localdate()
+    today = dates.site_day()
     one = get_object_or_404(Invoice.objects.select_related("client").with_state(today), pk=pk)
     section = {"section": "credit_notes" if one.is_credit_note else "invoices"}
     return render(request, "staff/invoice.html", section | invoice_page.of(one, Invoice.objects.all(), today))
@@ -213,7 +213,7 @@ def _parked(one: Service) -> Parked | None:
     """Why a service is not billed, with `lacking`, the price that it lacks, if it is a price."""
     parked = Parked.objects.filter(service=one).first()
     if parked is not None:
-        found = missing_prices.of_order(one.product, one.currency, one.cycle, timezone.localdate(), one.pk)
+        found = missing_prices.of_order(one.product, one.currency, one.cycle, dates.site_day(), one.pk)
         parked.lacking = next(iter(found), None)  # type: ignore[attr-defined]
     return parked
 

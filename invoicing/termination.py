@@ -5,7 +5,6 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
@@ -62,7 +61,7 @@ def terminate(*, service: Service, on: date, at: datetime, when_down: WhenDown =
             _("%(service)s starts on %(anchor)s; it cannot end before, on %(on)s.")
             % {"service": service, "anchor": dates.full_day(service.anchor), "on": dates.full_day(on)}
         )
-    if on > timezone.localdate(at):
+    if on > dates.site_day(at):
         raise CannotTerminate(
             _("%(service)s cannot end on %(on)s, which is still to come. Terminate it on that day.")
             % {"service": service, "on": dates.full_day(on)}
@@ -99,7 +98,7 @@ def preview(*, service: Service, at: datetime) -> Draft:
     Terms that are due are not in it: they are billed before, as a run would. Raises drafts.CannotBill.
     """
     with transaction.atomic():
-        draft, *_ = boundary.drafted(_locked(service), on=timezone.localdate(at), at=at)
+        draft, *_ = boundary.drafted(_locked(service), on=dates.site_day(at), at=at)
         transaction.set_rollback(True)
     return draft
 

@@ -7,8 +7,6 @@ from collections import Counter
 from datetime import date, datetime
 from functools import cached_property
 
-from django.utils import timezone
-
 from catalog import missing_prices
 from catalog.missing_prices import Missing
 from catalog.models import Service, User
@@ -61,7 +59,7 @@ class Today:
 
     def __init__(self, user: User, now: datetime) -> None:
         self.user, self.now = user, now
-        self.today = timezone.localdate(now)
+        self.today = dates.site_day(now)
 
     @property
     def most(self) -> int:

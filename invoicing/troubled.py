@@ -8,9 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 
-from metering import health
+from metering import dates, health
 from metering.health import Health, Standing, old
 from metering.models import Metric, Server
 
@@ -95,7 +94,7 @@ class Servers:
 
 def _affected(servers: Sequence[int], now: datetime) -> dict[int, tuple[int, int]]:
     """Return how many services each server meters, and how many of those are due by tomorrow, up to MOST + 1."""
-    tomorrow = timezone.localdate(now) + timedelta(days=1)
+    tomorrow = dates.site_day(now) + timedelta(days=1)
     with connection.cursor() as cursor:
         cursor.execute(_AFFECTED, {"servers": list(servers), "until": tomorrow, "most": MOST + 1})
         return {server: (services, due) for server, services, due in cursor.fetchall()}

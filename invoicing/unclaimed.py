@@ -12,7 +12,6 @@ from decimal import Decimal
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog import orders
@@ -208,7 +207,7 @@ def attach(*, tenant: Tenant, to: Service | Order, since: date, at: datetime, am
 def _attached(tenant: Tenant, to: Service | Order, since: date, at: datetime) -> Coming:
     # One at a time: the row of the tenant is the lock.
     tenant = Tenant.objects.select_for_update(of=("self",)).select_related("server").get(pk=tenant.pk)
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     _check_free(tenant)
     first_day = earliest([tenant])[tenant.pk]
     if since < first_day.day:

@@ -18,7 +18,7 @@ from invoicing.drafts import CannotBill
 from invoicing.reasons import retold
 from invoicing.unclaimed import CannotAttach, Coming
 from invoicing.unclaimed_forms import AttachForm, FilterForm
-from metering import lookup
+from metering import dates, lookup
 from metering.access import staff
 from metering.decimals import exact_sum
 from metering.models import Latest, Metric, Tenant
@@ -81,7 +81,7 @@ def _latest(tenants: list[Tenant]) -> dict[int, list[tuple[Metric, str]]]:
 
 
 def _last_month() -> Period:
-    return month(timezone.localdate().replace(day=1) - timedelta(days=1))
+    return month(dates.site_day().replace(day=1) - timedelta(days=1))
 
 
 @staff("catalog.change_service")
@@ -90,7 +90,7 @@ def attach(request: HttpRequest, pk: int) -> HttpResponse:
     """Choose a service and from which day on, see what comes along, then attach the tenant."""
     known = Tenant.objects.select_related("server").defer("server__credentials").filter(first_seen_at__isnull=False)
     tenant, now = get_object_or_404(known, pk=pk), timezone.now()
-    today, begins = timezone.localdate(now), unclaimed.earliest([tenant])[tenant.pk]
+    today, begins = dates.site_day(now), unclaimed.earliest([tenant])[tenant.pk]
     form = AttachForm(
         request.POST if request.method == "POST" else None,
         tenant=tenant,

@@ -1,6 +1,6 @@
 """Days, months and times as people read them, in the language they read.
 
-Days are dates of the site's calendar; a moment is shown in the time zone that is active.
+Days are dates of the site's calendar, whoever asks; a moment is shown in the time zone that is active.
 """
 
 from datetime import date, datetime
@@ -11,6 +11,15 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from metering import language
+
+
+def site_day(at: datetime | None = None) -> date:
+    """Return the day of the site's calendar that an instant falls on, or today's.
+
+    What is decided on a day and what is written down with one goes by it: in the time zone of the person who looks it
+    may be another one.
+    """
+    return timezone.localdate(at, timezone.get_default_timezone())
 
 
 def day(of: date) -> str:

@@ -13,13 +13,13 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from catalog.models import MetricSetting, Product, Service
 from catalog.money import round_amount
 from catalog.terms import Cycle
 from invoicing.prices import Catalog
 from invoicing.simulation.rating import Line, rated
+from metering import dates
 from metering.decimals import EXACT, exact_sum, round_half_up
 from metering.models import Metric
 from metering.periods import Period, month
@@ -89,9 +89,9 @@ class Seen:
 def look(*, at: datetime, should_stop: Callable[[], bool] = lambda: False) -> int | None:
     """Look at the plans of all services, once a day. Returns how many were looked at; None when it was done today
     already or was stopped."""
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     last = Looked.objects.filter(pk=1).values_list("at", flat=True).first()
-    if last is not None and timezone.localdate(last) == today:
+    if last is not None and dates.site_day(last) == today:
         return None
     living = Service.objects.billable().filter(product__in=_metered()).order_by("pk")
     ids = list(living.values_list("pk", flat=True))

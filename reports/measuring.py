@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Max, Min
-from django.utils import timezone
 
 from catalog.models import Service
+from metering import dates
 from metering.models import Correction
 from metering.periods import Period, month
 from reports.models import MeasuredMonth, UsageSum
@@ -56,7 +56,7 @@ def sum_usage(*, at: datetime, should_stop: Callable[[], bool] = lambda: False) 
 
 def _due(at: datetime) -> Iterator[Period]:
     """The months to sum, the newest first: those are looked at most."""
-    today = timezone.localdate(at)
+    today = dates.site_day(at)
     summed = dict(MeasuredMonth.objects.values_list("month", "at"))
     first = Service.objects.filter(tenant__isnull=False).aggregate(first=Min("anchor"))["first"]
     if first is None:
@@ -69,7 +69,7 @@ def _due(at: datetime) -> Iterator[Period]:
         is_open = today < whole.end + SETTLES_AFTER
         if (
             since is None
-            or (is_open and timezone.localdate(since) != today)
+            or (is_open and dates.site_day(since) != today)
             or any(when > since for day, when in corrected if day in whole)
         ):
             yield whole

@@ -11,7 +11,6 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
@@ -37,7 +36,7 @@ USUAL_RULE = {"terms": "3", "percent": "100", "cheaper": "yes"}
 @staff(VIEW)
 def index(request: HttpRequest) -> HttpResponseBase:
     """What can be asked, and the answer of each in a figure."""
-    now, today = sums(), timezone.localdate()
+    now, today = sums(), dates.site_day()
     currency = next(iter(home_first(revenue.currencies(now))), "")
     used = growth.usages()
     return render(
@@ -59,7 +58,7 @@ def index(request: HttpRequest) -> HttpResponseBase:
 @staff(VIEW)
 def show_revenue(request: HttpRequest, as_csv: bool = False) -> HttpResponseBase:
     """What was charged, by product, metric and month?"""
-    now, today, names = sums(), timezone.localdate(), revenue.Names.read()
+    now, today, names = sums(), dates.site_day(), revenue.Names.read()
     of_month = {row.month for row in now.documents} | {row.used for row in now.lines}
     form = RevenueForm(request.GET, months.through(of_month, today), by="issue")
     known = home_first(revenue.currencies(now))
@@ -81,7 +80,7 @@ def show_revenue(request: HttpRequest, as_csv: bool = False) -> HttpResponseBase
 @staff(VIEW)
 def show_growth(request: HttpRequest, as_csv: bool = False) -> HttpResponseBase:
     """Is more used than before?"""
-    today = timezone.localdate()
+    today = dates.site_day()
     known = list(UsageSum.objects.order_by("month").values_list("month", flat=True)[:1])
     metric = _metric(request)
     form = GrowthForm(request.GET, months.through(known, today), today, metric is not None)
@@ -116,7 +115,7 @@ def show_growth(request: HttpRequest, as_csv: bool = False) -> HttpResponseBase:
 @staff(VIEW)
 def show_prices(request: HttpRequest, as_csv: bool = False) -> HttpResponseBase:
     """What does a unit really cost?"""
-    now, today = sums(), timezone.localdate()
+    now, today = sums(), dates.site_day()
     usage = [row for row in now.lines if row.kind == "usage" and not row.is_credit]
     known = home_first({row.currency for row in usage})
     setting = _setting(request)

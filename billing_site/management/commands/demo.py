@@ -9,6 +9,7 @@ from django.utils import timezone
 from audit.actors import working
 from billing_site import demo, demo_days, demo_months, demo_people
 from invoicing.models import Invoice
+from metering import dates
 from metering.collectors import collect_all
 
 
@@ -16,7 +17,7 @@ class Command(BaseCommand):
     help = "Makes logins, servers, products and services, collects for real, and creates the invoices that fall due."
 
     def handle(self, **_: Any) -> None:
-        today = timezone.localdate()
+        today = dates.site_day()
         people = demo.make_people()
         clients = demo.make_clients(people)
         try:

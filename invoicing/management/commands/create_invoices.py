@@ -18,7 +18,7 @@ from invoicing import termination
 from invoicing.billing import Result, create_invoices
 from invoicing.drafts import Draft
 from invoicing.finding import find_service
-from metering import arguments
+from metering import arguments, dates
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         with stoppable() as stop, Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Billing", total=None)
             result = create_invoices(
-                on=on or timezone.localdate(),
+                on=on or dates.site_day(),
                 at=now,
                 service=chosen,
                 dry_run=dry_run,

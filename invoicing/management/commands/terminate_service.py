@@ -12,7 +12,7 @@ from invoicing.boundary import CannotClose
 from invoicing.drafts import CannotBill
 from invoicing.finding import find_service
 from invoicing.termination import WhenDown, terminate
-from metering import arguments
+from metering import arguments, dates
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         try:
             ended = terminate(
                 service=find_service(service),
-                on=on or timezone.localdate(),
+                on=on or dates.site_day(),
                 at=timezone.now(),
                 when_down=WhenDown(when_down),
             )
