@@ -80,6 +80,9 @@ class Server(models.Model):
         return base.Connection(self.settings, self.credentials, as_of, self.zone, cost or base.Cost())
 
     def without_credentials(self, text: str) -> str:
-        """Return what a provider said, without what it was told in confidence: credentials that were not loaded
-        cannot be in it."""
-        return blotted(text, vars(self).get("credentials", {}).values())
+        """Return what a provider said as it may be stored and shown: without what it was told in confidence, and
+        without NUL, halves of letters and the like. Credentials that were not loaded cannot be in it."""
+        said = blotted(text, vars(self).get("credentials", {}).values())
+        return "".join(
+            letter if letter.isprintable() or letter.isspace() else "\N{REPLACEMENT CHARACTER}" for letter in said
+        )

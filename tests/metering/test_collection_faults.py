@@ -19,7 +19,7 @@ from django.utils import timezone
 from metering import asked_collections, collection, collectors, decimals, health, units
 from metering.models import Collection, Latest, Reading, Server, Tenant
 from metering.providers import base
-from metering.providers.base import MetricType, TenantUsage, Usage
+from metering.providers.base import MetricType, ProviderError, TenantUsage, Usage
 from metering.providers.http import Client, HttpError, Limits
 from tests.builders import (
     DISK,
@@ -243,6 +243,47 @@ def test_p31_a_name_that_turns_or_hides_text_is_refused(name):
     record = collected(a_server(), WHEN, tenant_says(name, disk=1), tenant_says("bob", disk=1))
     assert list(Tenant.objects.values_list("key", flat=True)) == ["bob"]
     assert record.problems[0]["tenant"].isprintable()
+
+
+@in_the_database
+@pytest.mark.parametrize("odd", ["a\x00b", "a\ud800b", "\x1b[31m"])
+def test_p31_a_reason_is_kept_with_what_can_be_written_of_it(odd):
+    failing = TenantUsage("bob", {odd: Usage(Decimal(1))}, {"disk": f"It said\n{odd}"})
+    record = collected(a_server(), WHEN, tenant_says("alice", disk=1), failing, TenantUsage("", {}, {"disk": odd}))
+    record.refresh_from_db()
+    assert (record.status, record.tenants, record.rejected) == (PARTIAL, 2, 3)
+    reasons = [problem["reason"] for problem in record.problems]
+    assert any(reason.startswith("It said\n") for reason in reasons)
+    assert all(reason.replace("\n", "").isprintable() for reason in reasons)
+
+
+@in_the_database
+@pytest.mark.parametrize("odd", ["a\x00b", "a\ud800b", "\x1b[31m"])
+@pytest.mark.parametrize(("came", "status"), [([], FAILED), ([tenant_says("alice", disk=1)], PARTIAL)])
+def test_p31_a_collection_that_fails_with_odd_text_ends_and_says_the_rest(came, status, odd):
+    def failing(asked, period):
+        yield from came
+        raise ProviderError(f"It said {odd}.")
+
+    with panel(failing):
+        record = collection.collect(server=a_server(), as_of=at(WHEN))
+    record.refresh_from_db()
+    assert (record.status, record.ended_at is None) == (status, False)
+    assert record.error.startswith("It said ")
+    assert record.error.isprintable()
+
+
+@in_the_database
+@pytest.mark.parametrize("odd", ["a\x00b", "a\ud800b"])
+def test_p31_a_connection_that_fails_with_odd_text_is_shown_on_the_page_of_its_server(client, monkeypatch, odd):
+    def failing(provider):
+        raise ProviderError(f"It said {odd}.")
+
+    monkeypatch.setattr(Panel, "check", failing)
+    client.force_login(a_staff_user())
+    with panel():
+        page = client.post(reverse("staff_server_test", args=[a_server().pk]), follow=True)
+    assert "It said a\N{REPLACEMENT CHARACTER}b." in page.content.decode()
 
 
 @in_the_database
