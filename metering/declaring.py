@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metering.models import Metric, Server
+from metering.models import HeldValue, Metric, Server, Tenant, Usage
 from metering.providers import base
 
 #: What a provider may say differently of a metric that it declared before.
@@ -48,6 +48,19 @@ def declared_metrics(provider: str) -> list[Metric]:
 def known_metrics(provider: str) -> dict[str, Metric]:
     """Return the metrics that a provider declares or did so before, by system name."""
     return {row.system_name: row for row in Metric.objects.filter(provider=provider)}
+
+
+def is_in_use(metric: Metric) -> bool:
+    """Whether there is usage of a metric, or anything that is kept about it, such as a price."""
+    tenants = Tenant.objects.filter(server__provider=metric.provider)
+    return (
+        Usage.objects.filter(metric_id=metric.pk, tenant_id__in=tenants.values("pk")).exists()
+        or HeldValue.objects.filter(metric_id=metric.pk).exists()
+        or any(
+            each.related_model._default_manager.filter(**{each.field.name: metric}).exists()
+            for each in Metric._meta.related_objects
+        )
+    )
 
 
 def _differs(row: Metric, known: Metric | None) -> bool:

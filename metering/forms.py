@@ -18,6 +18,7 @@ from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from metering.declaring import is_in_use, known_metrics
 from metering.models import Metric, Server
 from metering.providers import base
 from metering.vault import Credentials
@@ -210,7 +211,7 @@ class ServerForms:
         return not self.faults()
 
     def _check_metrics(self, rows: Rows) -> None:
-        elsewhere = self._declared_elsewhere()
+        elsewhere, known = self._declared_elsewhere(), known_metrics(self.server.provider)
         seen: set[str] = set()
         for row in rows.filled:
             name = row.cleaned_data["system_name"]
@@ -226,6 +227,8 @@ class ServerForms:
                 )
             else:
                 _check_metric(row, declared[name], elsewhere.get(name))
+                if name in known and not row.errors:
+                    _check_use(row, declared[name], known[name])
             seen.add(name)
 
     def _declared_elsewhere(self) -> dict[str, tuple[str, base.Metric]]:
@@ -319,6 +322,23 @@ def _check_metric(row: RowForm, metric: base.Metric, elsewhere: tuple[str, base.
             said = _("%(server)s has this metric with the unit %(unit)s. Use the same, or another system name.")
             said %= {"server": server, "unit": other.unit.code}
             row.add_error("unit" if "unit" in row.fields else None, said)
+
+
+def _check_use(row: RowForm, metric: base.Metric, known: Metric) -> None:
+    """Refuse another type or kind of unit while what is stored is counted in the one that it has."""
+    is_other_type, is_other_unit = known.type != metric.type, known.unit.family != metric.unit.family
+    if not (is_other_type or is_other_unit) or not is_in_use(known):
+        return
+    if is_other_type:
+        said = _(
+            "There is usage or a price of this metric with the type %(type)s. Use the same, or another system name."
+        )
+        row.add_error("type" if "type" in row.fields else None, said % {"type": known.type})
+    if is_other_unit:
+        said = _(
+            "There is usage or a price of this metric with the unit %(unit)s. Use the same, or another system name."
+        )
+        row.add_error("unit" if "unit" in row.fields else None, said % {"unit": known.unit.code})
 
 
 def _removal(asked: base.Field) -> str:

@@ -10,13 +10,15 @@ from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from metering.models import Collection, PushKey, Tenant, Upload
+from metering.models import Collection, HeldValue, PushKey, Tenant, Upload
+from metering.providers import base
 from metering.pushing import MAX_FILE_BYTES, UPLOAD_KEPT, forget
-from tests.builders import GB, a_server, a_staff_user, a_user, at
+from tests.builders import GB, a_product, a_server, a_setting, a_staff_user, a_user, at
 from tests.metering.pushed import METRICS, NOW, a_key, a_push_server, post, pushed, usage
 
 pytestmark = pytest.mark.django_db
 
+METRIC_NUMBERS = {metric["system_name"]: number for number, metric in enumerate(METRICS)}
 CSV = b"tenant,metric,value,id\nalice,disk,5,1\nbob,disk,7,2\nbob,disk,x,3\ncarol,emails,40,4\n"
 
 
@@ -79,6 +81,67 @@ def test_the_metrics_are_declared_in_the_form_of_the_server(staff):
         staff, "staff_server_new", "push", **{**data, "name": "other", "rows-metrics-0-system_name": "Not a name"}
     )
     assert "cannot use this row" in again
+
+
+def saved(client, server, **changes):
+    """Save the form of a server with its metrics changed so, by system name, and return the page that follows."""
+    data = {"name": server.name, "time_zone": server.time_zone, "is_active": "on", "rows-metrics-count": len(METRICS)}
+    for number, metric in enumerate(METRICS):
+        row = {**metric, **changes.get(metric["system_name"], {})}
+        data |= {f"rows-metrics-{number}-{column}": text for column, text in row.items()}
+    shown = pressed(client, "staff_server_edit", server.pk, **data)
+    server.refresh_from_db()
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("metric", "column", "other", "said"),
+    [
+        ("disk", "unit", "whole", "There is usage or a price of this metric with the unit GB."),
+        ("disk", "type", "day", "There is usage or a price of this metric with the type snapshot."),
+        ("emails", "type", "month", "There is usage or a price of this metric with the type day."),
+    ],
+)
+@pytest.mark.parametrize("use", ["usage", "closed", "held", "price"])
+def test_a_metric_in_use_keeps_its_type_and_its_kind_of_unit(staff, server, use, metric, column, other, said):
+    setting = a_setting(a_product(provider="push"), base.declared("push", server.settings)[METRIC_NUMBERS[metric]])
+    if use != "price":
+        setting.delete()
+    if use == "usage":
+        pushed(server, {"tenant": "alice", "metric": metric, "value": 5})
+    if use == "closed":
+        pushed(server, {"tenant": "alice", "metric": metric, "value": 5, "period": "2026-10-31"})
+    if use == "held":
+        HeldValue.objects.create(collection_id=1, tenant="alice", metric_id=setting.metric_id, value=5)
+    shown = saved(staff, server, **{metric: {column: other}})
+    row = shown.split(f'id="id_rows-metrics-{METRIC_NUMBERS[metric]}-{column}_error"')[1]
+    assert said in row.split("</div>")[0]
+    assert server.settings["metrics"] == METRICS
+
+
+def test_a_metric_in_use_may_be_called_otherwise_and_have_another_unit_of_its_kind(staff, server):
+    pushed(server, {"tenant": "alice", "metric": "disk", "value": 5})
+    assert "shop is saved." in saved(staff, server, disk={"display_name": "Space", "unit": "MB"})
+    pushed(server, {"tenant": "bob", "metric": "disk", "value": 5})
+    assert (usage(server, "disk"), usage(server, "disk", "bob")) == (
+        {"2026-11-20": 5 * GB},
+        {"2026-11-20": 5 * GB / 1000},
+    )
+
+
+def test_a_metric_that_nobody_uses_may_change_its_type_and_unit(staff, server):
+    pushed(server, {"tenant": "alice", "metric": "emails", "value": 5})
+    assert "shop is saved." in saved(staff, server, disk={"type": "day", "unit": "whole"})
+    pushed(server, {"tenant": "alice", "metric": "disk", "value": 5})
+    assert usage(server, "disk") == {"2026-11-20": 5}
+
+
+def test_a_metric_in_use_stays_what_it_is_on_a_server_that_is_new(staff, server):
+    pushed(server, {"tenant": "alice", "metric": "disk", "value": 5})
+    server.settings = {"metrics": []}
+    server.save()
+    shown = saved(staff, a_push_server("other", settings={"metrics": []}), disk={"unit": "whole"})
+    assert "There is usage or a price of this metric with the unit GB." in shown
 
 
 def test_the_lists_of_servers_say_when_it_last_sent_something(staff, server):
