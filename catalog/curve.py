@@ -322,7 +322,8 @@ def _falls(pricing: Pricing, unit: Unit) -> list[tuple[Point, Point]]:
     found = []
     for _lower, upper, _bracket in pricing.ranges[:-1]:
         assert upper is not None
-        before, after = (Point(each, amount(pricing, each)) for each in (upper, upper + ONE.scaleb(-unit.places)))
+        following = min(upper + ONE.scaleb(-unit.places), MAX_QUANTITY)
+        before, after = (Point(each, amount(pricing, each)) for each in (upper, following))
         if after.value < before.value:
             found.append((before, after))
     return found

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from catalog.cautions import cautions
 from catalog.curve import MAX_STAIRS, STEP, WIDTH, curve
 from catalog.pricing import Bracket, Notation, Pricing, Scheme, amount
 from metering.decimals import EXACT
@@ -252,6 +253,15 @@ def test_the_largest_numbers_that_can_be_typed_are_drawn():
     chart = total_of(pricing, GB)
     assert chart.points[1].value == Decimal("999999999999998999999999000.000000000001")
     assert table(pricing, GB)[-1] == ("1,000,000,000,000,000", "$1,000,000,000,000,000.00", "$1.00")
+
+
+@pytest.mark.parametrize("unit", [DATABASES, GB])
+@pytest.mark.parametrize("scheme", [GRADUATED, VOLUME])
+@pytest.mark.parametrize("included", ["0", "10"])
+def test_a_bracket_that_begins_with_the_largest_quantity_is_drawn_and_looked_at(unit, scheme, included):
+    pricing = above(("0", "2"), ("1000000000000000", "1"), scheme=scheme, included=Decimal(included))
+    assert total_of(pricing, unit).points
+    cautions(pricing, unit, "USD")
 
 
 # Laws
