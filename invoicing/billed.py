@@ -98,6 +98,10 @@ class Billed:
         """The line by which the periods were billed first, if there is one."""
         return self.lines[difference.line_id][0] if difference.line_id else None
 
+    def again(self, difference: Difference) -> list[Item]:
+        """The periods of a chain as they were billed last, to be billed so again."""
+        return [_revised(row, row.value) for row in self.periods.get(chain_of(difference), ())]
+
     def tenant(self, difference: Difference) -> int | None:
         """Whose usage it is."""
         return self.tenants.get(chain_of(difference))
@@ -238,7 +242,7 @@ def _revised(row: BilledPeriod, value: Decimal) -> Item:
 
 def as_it_is(lines: Iterable[Line]) -> dict[UUID, Measured]:
     """Return the periods of some lines as they are now, by the first line of their chain, to be billed by another."""
-    asked = _asked(lines)
+    asked = by_root(lines)
     billed = Billed(asked.values())
     changes = Changes(billed, asked.values())
     return {
@@ -246,16 +250,7 @@ def as_it_is(lines: Iterable[Line]) -> dict[UUID, Measured]:
     }
 
 
-def as_billed(lines: Iterable[Line]) -> dict[UUID, Measured]:
-    """Return the periods of some corrected lines as they were billed last, to be billed so again."""
-    asked = _asked(lines)
-    billed = Billed(asked.values())
-    return {
-        root: Measured([_revised(row, row.value) for row in billed.periods.get(root, ())], billed.tenant(one))
-        for root, one in asked.items()
-    }
-
-
-def _asked(lines: Iterable[Line]) -> dict[UUID, Difference]:
+def by_root(lines: Iterable[Line]) -> dict[UUID, Difference]:
+    """The chains of some lines, by their first, as they would be asked about."""
     roots = ((line.corrects_id or line.pk, line) for line in lines)
     return {root: Difference(service=line.service, setting=line.setting, line_id=root) for root, line in roots}

@@ -18,7 +18,7 @@ from catalog.in_force import choose, overrides_of
 from catalog.models import MetricSetting, Override, Service
 from catalog.money import round_amount, write
 from catalog.writing import Writing
-from invoicing import billed, drafts, issuing, overage, required, taxes
+from invoicing import billed, drafts, issuing, overage, required, settlements, taxes
 from invoicing.billable import Billable, Item, Unbilled
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.issuing import Document
@@ -89,11 +89,15 @@ def void(*, invoice: Invoice, reason: str, on: date, at: datetime) -> Voided:
     """
     lines = _locked_lines(invoice, reason)
     if not any(left for _line, left in lines):
+        if not any(line.amount for line, _left in lines):
+            raise CannotCredit(
+                _("%(invoice)s comes to nothing, so there is nothing to give back.") % {"invoice": invoice}
+            )
         raise CannotCredit(_("%(invoice)s is credited in full already.") % {"invoice": invoice})
     _check_not_corrected(invoice, [line for line, _left in lines])
     if why_not := required.why_not(invoice.client):
         raise CannotBill(why_not)
-    again = list(_again(invoice, [line for line, _left in lines]))
+    again = list(_again(invoice, lines))
     credits = [_credit(line, left, reason, corrects=line.corrects_id or line.pk) for line, left in lines if left]
     credit_note = _issue_credit_note(invoice, credits, reason, on, at)
     with Writing(invoice.client.language):
@@ -163,19 +167,21 @@ def _check_not_corrected(invoice: Invoice, lines: Sequence[Line]) -> None:
     for line in elsewhere.select_related("invoice").annotate(given=Sum("credited_by__amount")):
         if line.amount != (line.given or 0):
             told = {"other": line.invoice, "invoice": invoice}
-            raise CannotCredit(_("%(other)s corrects a line of %(invoice)s. Void that one first.") % told)
+            said = _("%(other)s corrects a line of %(invoice)s. Give back that line of %(other)s in full first.")
+            raise CannotCredit(said % told)
 
 
-def _again(invoice: Invoice, lines: Sequence[Line]) -> Iterator[DraftLine]:
-    """The lines of the invoice as they would be today."""
+def _again(invoice: Invoice, voided: Sequence[tuple[Line, Decimal]]) -> Iterator[DraftLine]:
+    """The lines of the invoice, each with what is left of it, as they would be today."""
+    lines = [line for line, _left in voided]
     for line in lines:
         if line.service.client_id != invoice.client_id:
             told = {"service": line.service}
             raise CannotCredit(_("%(service)s belongs to another client by now. Credit the invoice instead.") % told)
     catalog = Catalog.read({line.service.product_id for line in lines})
     usage = [line for line in lines if line.kind == Line.Kind.USAGE]
-    corrected = [line for line in lines if line.kind == Line.Kind.ADJUSTMENT]
-    now, before = billed.as_it_is(usage), billed.as_billed(corrected)
+    now = billed.as_it_is(usage)
+    corrected = settlements.again((line, left) for line, left in voided if line.kind == Line.Kind.ADJUSTMENT)
     chosen = MetricSetting.objects.filter(Q(pk__in={line.setting_id for line in usage}))
     settings = {each.pk: each for each in chosen.with_pricing().select_related("product", "metric")}
     overrides = overrides_of({line.service_id for line in usage})
@@ -186,13 +192,11 @@ def _again(invoice: Invoice, lines: Sequence[Line]) -> Iterator[DraftLine]:
                 each.tenant_id = now[line.pk].tenant_id
                 yield each
         elif line.kind == Line.Kind.ADJUSTMENT and line.corrects_id is not None:
-            copied = _copied(line, before[line.corrects_id].items)
-            copied.tenant_id = before[line.corrects_id].tenant_id
-            yield copied
+            yield from corrected.pop(line.corrects_id, ())  # of one chain once
         elif line.kind == Line.Kind.OVERAGE:
-            yield _copied(line, [])  # its month was charged, and stays so
+            yield _copied(line)  # its month was charged, and stays so
         elif line.service.metered_from is not None and line.service.metered_from > line.start:
-            yield _copied(line, [])  # of the product that it had then, whose price nobody keeps
+            yield _copied(line)  # of the product that it had then, whose price nobody keeps
         else:
             yield drafts.recurring_line(line.service, Period(line.start, line.end), catalog.prices)
 
@@ -209,7 +213,7 @@ def _rated_again(line: Line, setting: MetricSetting, agreed: list[Override], ite
     yield from drafts.usage_lines(line.service, Unbilled(list(groups.values())))
 
 
-def _copied(line: Line, items: list[Item]) -> DraftLine:
+def _copied(line: Line) -> DraftLine:
     return DraftLine(
         kind=line.kind,
         service=line.service,
@@ -223,10 +227,6 @@ def _copied(line: Line, items: list[Item]) -> DraftLine:
         quantity=line.quantity,
         statement=line.statement,
         steps=line.steps,
-        items=items,
-        corrects=line.corrects_id,
-        before=line.before,
-        settled=line.settled,
         exact=line.exact,
         amount=line.amount,
     )

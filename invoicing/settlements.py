@@ -5,7 +5,7 @@ What a line and all that corrects it charge together is what its usage costs.
 """
 
 from collections.abc import Collection as Several
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -23,7 +23,7 @@ from catalog.wording import charge_sentence
 from catalog.writing import Writing
 from invoicing import drafts, reasons
 from invoicing.billable import Billable, Item, PeriodKey, Unbilled
-from invoicing.billed import NOTHING, Billed, Changes, chain_of
+from invoicing.billed import NOTHING, Billed, Changes, by_root, chain_of
 from invoicing.drafts import CannotBill, DraftLine
 from invoicing.models import MAX_AMOUNT, Difference, Line
 from metering.decimals import EXACT, exact_sum
@@ -98,6 +98,31 @@ def of_differences(differences: Several[Difference]) -> Iterator[Settlement]:
             yield first
 
 
+def again(voided: Iterable[tuple[Line, Decimal]]) -> dict[UUID, list[DraftLine]]:
+    """Return what corrections that are voided, each with what is left of it, come to once more, by the first lines of
+    their chains.
+
+    Their usage is as it was billed last. What was given back for another reason than usage stays given. Raises
+    CannotBill.
+    """
+    gone = {line.pk: (line, left) for line, left in voided}
+    asked = by_root(line for line, _left in gone.values())
+    billed = Billed(asked.values())
+    links, found = _links(billed), dict[UUID, list[DraftLine]]()
+    for root, difference in asked.items():
+        before_it: Decimal | None = None
+        for link in links[root]:
+            before, left = gone.get(link.line.pk, (None, NOTHING))
+            if before is not None:
+                before_it, link.given_back = before.before, EXACT.add(link.given_back, left)
+                link.corrected = EXACT.add(link.corrected, left)
+        one = _corrected(difference, billed.lines[root][0], billed, billed.again(difference), links[root], before_it)
+        if one.refused:
+            raise CannotBill(one.refused)
+        found[root] = one.lines
+    return found
+
+
 def _links(billed: Billed) -> dict[UUID, list[Link]]:
     """Return the lines that charged something, by the first of their chain, with what was given back of each."""
     chains = {root: [Link(line) for line in lines] for root, lines in billed.lines.items()}
@@ -161,7 +186,14 @@ def _as_it_was(difference: Difference, billed: Billed) -> Service:
     return service
 
 
-def _corrected(difference: Difference, root: Line, billed: Billed, items: list[Item], links: list[Link]) -> Settlement:
+def _corrected(
+    difference: Difference,
+    root: Line,
+    billed: Billed,
+    items: list[Item],
+    links: list[Link],
+    before: Decimal | None = None,
+) -> Settlement:
     unit, pricing = Unit.from_json(root.unit or {}), read_pricing(root.pricing or {})
     is_each = (root.pricing or {}).get("periods") == Periods.EACH
     values = [item.value for item in items] if is_each else [exact_sum(item.value for item in items)]
@@ -172,7 +204,7 @@ def _corrected(difference: Difference, root: Line, billed: Billed, items: list[I
         client=root.invoice.client,
         currency=root.invoice.currency,
         unit=unit,
-        before=unit.from_base(exact_sum(row.value for row in billed.periods[root.pk])),
+        before=unit.from_base(exact_sum(row.value for row in billed.periods[root.pk])) if before is None else before,
         quantity=unit.from_base(exact_sum(item.value for item in items)),
         costs=NOTHING,
         # What was given back for another reason than usage stays given.

@@ -205,3 +205,61 @@ def test_what_is_billed_again_has_the_prices_of_the_renewal_however_late_its_run
     for reason in ("the name was wrong", "and the address"):
         invoice = credits.void(invoice=invoice, reason=reason, on=ON, at=AT).replacement
         assert [line.amount for line in invoice.lines.filter(kind="usage")] == [20]
+
+
+def net():
+    return sum(-one.total if one.kind == "credit_note" else one.total for one in Invoice.objects.all())
+
+
+def a_correction(value, when):
+    """October's usage is corrected and settled by itself. Returns the newest invoice."""
+    corrected(value, when)
+    line = Line.objects.filter(kind="usage").select_related("service").first()
+    settle(service=line.service, on=at(when).date(), at=at(when))
+    return Invoice.objects.exclude(kind="credit_note").latest("entry")
+
+
+def test_what_was_given_back_of_a_correction_stays_given_when_that_is_voided(invoice):
+    more = a_correction(130, "2026-11-03 12:00")
+    [line] = more.lines.all()
+    credits.credit(invoice=more, amounts={line.pk: Decimal(10)}, reason="the outage", on=ON, at=AT)
+    assert (net(), is_sound()) == (24 + 120 - 10, True)
+    again = credits.void(invoice=more, reason="the address", on=ON, at=AT).replacement
+    [line] = again.lines.all()
+    assert (line.amount, line.before, line.quantity, line.settled) == (20, 100, 130, 100)
+    assert (net(), is_sound()) == (24 + 120 - 10, True)
+    a_correction(131, "2026-11-06 12:00")
+    assert (net(), is_sound()) == (24 + 121 - 10, True)
+
+
+def test_a_correction_that_was_corrected_itself_is_billed_again_as_it_was_last(invoice):
+    more = a_correction(130, "2026-11-03 12:00")
+    a_correction(125, "2026-11-04 12:00")
+    assert (net(), is_sound()) == (24 + 115, True)
+    again = credits.void(invoice=more, reason="the address", on=ON, at=AT).replacement
+    assert again.total == 25
+    assert (net(), is_sound()) == (24 + 115, True)
+
+
+def test_an_invoice_that_is_corrected_elsewhere_is_voided_once_that_line_is_given_back(invoice):
+    more = a_correction(130, "2026-11-03 12:00")
+    for _ in range(2):
+        with pytest.raises(
+            CannotCredit, match=r"corrects a line of 2026-00001\. Give back that line of .* in full first"
+        ):
+            credits.void(invoice=invoice, reason="the address", on=ON, at=AT)
+        more = credits.void(invoice=more, reason="the address", on=ON, at=AT).replacement
+    amounts = {line.pk: line.amount for line in more.lines.all()}
+    credits.credit(invoice=more, amounts=amounts, reason="the address", on=ON, at=AT)
+    again = credits.void(invoice=invoice, reason="the address", on=ON, at=AT).replacement
+    assert again.total == net() == 24 + 120
+    assert is_sound()
+    a_correction(131, "2026-11-06 12:00")
+    assert (net(), is_sound()) == (24 + 121, True)
+
+
+def test_an_invoice_of_nothing_is_not_voided_and_the_reason_is_the_right_one():
+    a_service(a_product(price="0"))
+    bill("2026-11-01")
+    with pytest.raises(CannotCredit, match="comes to nothing, so there is nothing to give back"):
+        credits.void(invoice=Invoice.objects.get(), reason="x", on=ON, at=AT)
