@@ -14,9 +14,8 @@ from typing import NamedTuple
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 
-from metering import server_lock
+from metering import push_changes, server_lock
 from metering.acceptable import MAX_PROBLEMS, Refusals, printable
-from metering.decimals import EXACT
 from metering.declaring import declare
 from metering.formats import Fault, Line, batched
 from metering.models import Collection, Metric, Pushed, Server, Upload
@@ -48,8 +47,9 @@ class Result(NamedTuple):
 
 @dataclass(slots=True)
 class Total:
-    """What the lines of a metric came to: periods that are new, changed or as they were, and the sums of what counts
-    for them, in the base of its unit. For a counter it is the counts that are new, and the sums say nothing."""
+    """What the lines of a metric came to. Those of a file have the periods that are new, changed or as they were, and
+    the sums of what counts for them, in the base of its unit. For a counter it is the counts that are new, and the
+    sums say nothing."""
 
     metric: Metric
     lines: int = 0
@@ -58,17 +58,6 @@ class Total:
     same: int = 0
     before: Decimal = ZERO
     after: Decimal = ZERO
-
-    def add(self, before: Decimal | None, after: Decimal) -> None:
-        """Add a period, by what counted for it before, if anything did, and what counts now."""
-        if before is None:
-            self.new += 1
-        elif before == after:
-            self.same += 1
-        else:
-            self.changed += 1
-        self.before = EXACT.add(self.before, before or ZERO)
-        self.after = EXACT.add(self.after, after)
 
 
 @dataclass(slots=True)
@@ -174,6 +163,9 @@ class _Desk:
         self.used: set[int] = set()
         self.tenants: set[str] = set()
         self.readings = self.unchanged = 0
+        self.is_file = record.source == Collection.Source.IMPORT
+        if self.is_file:
+            push_changes.begin()
 
     def take(self, lines: list[Line | Fault]) -> None:
         """Store a batch of lines, and note what became of each."""
@@ -211,8 +203,9 @@ class _Desk:
         record.rejected += outcome.refused
         record.new_tenants += outcome.new_tenants
         record.metrics = sorted({*record.metrics, *self.used})
-        if record.source == Collection.Source.IMPORT:
+        if self.is_file:
             record.tenants = len(self.tenants)
+            self._total()
         if self.refusals.problems:
             record.status = Collection.Status.PARTIAL
             record.problems = [*record.problems, *self.refusals.problems][:MAX_PROBLEMS]
@@ -226,11 +219,18 @@ class _Desk:
         self.readings += batch.readings
         self.unchanged += batch.unchanged
         self.outcome.new_tenants += batch.new_tenants
-        totals = {metric.pk: self.outcome.total(metric) for metric in self.metrics.values()}
-        for (tenant, metric, _), before, after in batch.changes():
-            totals[metric].add(before, after)
+        for (tenant, metric, _), _, _ in batch.changes():
             self.used.add(metric)
             self.tenants.add(tenant)
+        if self.is_file:
+            push_changes.note(batch.changes())
+
+    def _total(self) -> None:
+        by_pk = {metric.pk: metric for metric in self.metrics.values()}
+        for sums in push_changes.summed():
+            total = self.outcome.total(by_pk[sums.metric_id])
+            total.new, total.changed, total.same = sums.new, sums.changed, sums.same
+            total.before, total.after = sums.before, sums.after
 
     def _tell(self, lines: list[Line | Fault], results: Mapping[int, Result]) -> None:
         outcome = self.outcome

@@ -6,10 +6,10 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from metering import pushing
+from metering import formats, pushing
 from metering.models import Collection, Tenant
 from tests.builders import GB, a_server, at
-from tests.metering.pushed import NOW, a_push_server, ndjson, usage
+from tests.metering.pushed import NOW, a_push_server, ndjson, pushed, usage
 
 pytestmark = pytest.mark.django_db
 
@@ -34,6 +34,16 @@ def run(path, *options, server="shop"):
     except SystemExit as error:
         code = error.code
     return code, out.getvalue(), err.getvalue()
+
+
+def imported(server, path, **options):
+    with path.open("rb") as source:
+        lines = formats.read(source, formats.Format.NDJSON, 1000)
+        return pushing.push(server=server, lines=lines, at=at(NOW), file=pushing.File(path.name, ""), **options)
+
+
+def sums(total):
+    return total.new, total.changed, total.same, total.before, total.after
 
 
 @pytest.fixture
@@ -109,3 +119,38 @@ def test_adding_goes_on_from_one_batch_to_the_next(server, tmp_path, monkeypatch
     path.write_bytes(ndjson(*[{**line, "id": str(number % 30)} for number in range(45)]))
     assert "45 lines: 30 stored, 15 known already, 0 refused" in run(path)[1]
     assert usage(server, "emails") == {"2026-11-20": 60}
+
+
+def test_a_period_that_comes_in_many_batches_is_one_period(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(pushing, "BATCH", 3)
+    path = tmp_path / "usage.ndjson"
+    traffic = {"tenant": "alice", "metric": "bandwidth", "value": 1, "mode": "add"}
+    lines = [{**traffic, "id": str(number)} for number in range(7)]
+    # What becomes something else and then what it was is the same in the end.
+    disk = [{"tenant": "alice", "metric": "disk", "value": value} for value in (5, 5, 7, 7, 7, 5, 5)]
+    pushed(server, {**traffic, "id": "a", "value": 3}, {**traffic, "tenant": "bob", "id": "b"}, disk[0])
+    path.write_bytes(ndjson(*lines, {**traffic, "tenant": "carol", "id": "c"}, *disk))
+    for is_dry in (True, False):
+        outcome = imported(server, path, is_dry=is_dry)
+        assert sums(outcome.totals["bandwidth"]) == (1, 1, 0, 3 * GB, 11 * GB)
+        assert sums(outcome.totals["disk"]) == (0, 0, 1, 5 * GB, 5 * GB)
+        assert (outcome.totals["bandwidth"].lines, outcome.totals["disk"].lines) == (8, 7)
+    assert usage(server, "bandwidth") == {"2026-11-01": 10 * GB}
+
+
+def test_a_new_count_that_comes_in_many_batches_is_one_new_count(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(pushing, "BATCH", 2)
+    path = tmp_path / "usage.ndjson"
+    path.write_bytes(ndjson(*[{"tenant": "alice", "metric": "calls", "value": value} for value in (10, 15, 3, 9, 20)]))
+    total = imported(server, path).totals["calls"]
+    assert (total.new, total.changed, total.same, total.lines) == (1, 0, 0, 5)
+    assert usage(server, "calls") == {"2026-11-20": 5 + 3 + 6 + 11}
+
+
+@pytest.mark.parametrize("value", ["x", 5])
+def test_a_file_of_nothing_new_changes_nothing(server, tmp_path, value):
+    pushed(server, {"tenant": "alice", "metric": "disk", "value": 5})
+    path = tmp_path / "usage.ndjson"
+    path.write_bytes(ndjson({"tenant": "alice", "metric": "disk", "value": value}))
+    totals = imported(server, path).totals.values()
+    assert sum(total.new + total.changed for total in totals) == 0
