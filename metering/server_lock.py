@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import OperationalError, connection, transaction
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from metering.models import Server
 
@@ -31,7 +31,7 @@ def take(server: Server) -> None:
 def alone(server: Server, *, wait: str, busy: str) -> Iterator[None]:
     """Take the lock for one transaction, in which no lock is waited for longer than `wait`, as PostgreSQL writes it.
 
-    Raises Busy with the words `busy` when others went on for longer than that.
+    Raises Busy with the words `busy` when others went on for longer than that, or waited for this one in turn.
     """
     try:
         with transaction.atomic():
@@ -41,7 +41,7 @@ def alone(server: Server, *, wait: str, busy: str) -> Iterator[None]:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK, server.pk])
             yield
     except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
+        if isinstance(error.__cause__, LockNotAvailable | DeadlockDetected):
             raise Busy(busy) from None
         raise
 
