@@ -33,6 +33,11 @@ class Order:
     #: By which it is known, if that was said: an order that comes twice is the same one.
     public_id: UUID | None = None
 
+    @classmethod
+    def of(cls, made: Service) -> "Order":
+        """The order that would make a service as it is now."""
+        return cls(made.client, made.product, Cycle(made.cycle), made.anchor, made.name, made.public_id)
+
 
 def place(
     order: Order,
@@ -44,7 +49,7 @@ def place(
 ) -> Service:
     """Make a service, of which nothing is billed yet, or return the one that was made by the same order.
 
-    Raises CannotOrder for one that could not be billed.
+    Raises CannotOrder for one that could not be billed, and for another order than the one that made it.
     """
     product, start = order.product, order.start
     if not product.is_active:
@@ -53,7 +58,7 @@ def place(
     for lacking in missing_prices.of_order(product, order.client.currency, order.cycle, today):
         raise CannotOrder(lacking.sentence)
     clock = Cycle.MONTHLY if product.bills_monthly else order.cycle
-    made, _is_new = Service.objects.get_or_create(
+    made, is_new = Service.objects.get_or_create(
         public_id=order.public_id or uuid4(),
         defaults={
             "client": order.client,
@@ -68,6 +73,10 @@ def place(
             "metered_from": metered_from,
         },
     )
+    # Whoever goes back to the form that made it may have typed another one there.
+    if not is_new and (Order.of(made), made.status) != (order, status):
+        words = _("%(service)s was added with this form already. Open the page again to add another one.")
+        raise CannotOrder(words % {"service": made})
     return made
 
 

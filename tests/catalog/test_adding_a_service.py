@@ -51,6 +51,19 @@ def test_a_form_that_is_sent_twice_adds_one_service(ines):
     assert said == {reverse("staff_service", args=[Service.objects.get().public_id])}
 
 
+@pytest.mark.parametrize(
+    "typed", [{"name": "blog.example"}, {"cycle": "annually"}, {"start": "2026-12-02"}, {"status": "pending"}]
+)
+def test_who_goes_back_to_the_form_and_types_another_service_is_told_that_the_first_is_added(ines, typed):
+    form = {"client": a_client().name, "product": a_product().pk}
+    form["public_id"] = re.search(r'name="public_id" value="([^"]+)"', ines.get(ADDRESS).content.decode())[1]
+    order(ines, **form)
+    answer, words = order(ines, **form | typed)
+    assert answer.status_code == 200
+    assert "shop.example was added with this form already. Open the page again to add another one." in words
+    assert Service.objects.get().name == "shop.example"
+
+
 def test_it_can_wait_until_somebody_makes_it_active(ines):
     order(ines, client=a_client().name, product=a_product().pk, status="pending")
     assert Service.objects.get().status == "pending"
