@@ -175,7 +175,8 @@ def _take_in(
 
 
 def _keep(record: Collection, intake: Intake, accept_changes: bool) -> None:
-    """Store what is staged, or hold it where a person should look at it first."""
+    """Store what is staged, or hold it where a person should look at it first. Raises ProviderError for a closed period
+    that cannot be right."""
     # The only errors so far are those of an answer that broke off.
     is_whole = record.is_current and not record.error
     may_be_held = is_whole and not accept_changes
@@ -184,6 +185,8 @@ def _keep(record: Collection, intake: Intake, accept_changes: bool) -> None:
     if may_be_held and (why := doubt.of_tenants(record)):
         _hold(record, why)
         return
+    if not record.is_current and (why := doubt.of_closed(staging.gone(record.server_id), intake.metrics)):
+        raise ProviderError(why)
     before_it = transaction.savepoint()
     stored = store_staged(record, intake.metrics, intake.months, is_whole=is_whole)
     if may_be_held and (why := doubt.of_values(stored.changes, intake.metrics)):

@@ -44,6 +44,20 @@ def of_values(changes: Iterable[Change], metrics: Mapping[str, Metric]) -> str:
     return " ".join(doubts)
 
 
+def of_closed(gone: Iterable[tuple[int, int, int]], metrics: Mapping[str, Metric]) -> str:
+    """Say what of a closed period that was asked for again cannot be right; empty if all may be.
+
+    `gone` has a metric, how many tenants used it then, and of how many that would be zero.
+    """
+    by_pk = {row.pk: row for row in metrics.values()}
+    return " ".join(
+        f"{by_pk[pk]} of a period that is over would be zero for {now} of {used} tenants that used it. What is known of"
+        " it stays."
+        for pk, used, now in gone
+        if used >= FEW_TENANTS and now > used * MOST_GONE
+    )
+
+
 def fallen(changes: Iterable[Change], metrics: Mapping[str, Metric]) -> Iterator[str]:
     """Say which totals are less than they were, which only a fault or a restored backup makes them."""
     by_pk = {row.pk: row for row in metrics.values()}

@@ -93,3 +93,17 @@ def _copy_tenants(cursor: CursorWrapper, tenants: Mapping[str, int]) -> None:
 @lru_cache(maxsize=1024)
 def _other_columns(start: date, end: date) -> str:
     return f"\t{NULL}\t{NULL}\t{start}\t{end}\n"
+
+
+def gone(server: int) -> list[tuple[int, int, int]]:
+    """Return the metrics of which usage is known of the periods that are staged: how many tenants used it, and of how
+    many that would be zero."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT s.metric, count(*), count(*) FILTER (WHERE s.value = 0) FROM staged s"
+            " JOIN seen USING (tenant) JOIN metering_tenant t ON t.server_id = %s AND t.key = seen.key"
+            " JOIN metering_usage u ON u.tenant_id = t.id AND u.metric_id = s.metric AND u.start = s.start"
+            " WHERE u.value > 0 GROUP BY s.metric ORDER BY s.metric",
+            [server],
+        )
+        return [(pk, used, now) for pk, used, now in cursor.fetchall()]

@@ -282,6 +282,31 @@ def test_a_closed_month_is_asked_for_again_for_two_days():
     assert late == [Period(date(2026, 11, 17), date(2026, 11, 18)), Period(date(2026, 11, 18), date(2026, 11, 19))]
 
 
+@pytest.mark.parametrize(("zeros", "is_believed"), [(10, False), (9, True)])
+def test_a_closed_month_that_is_zero_for_all_who_used_it_is_not_believed(zeros, is_believed):
+    server, names = a_server(), "abcdefghij"
+    collected(server, "2026-10-31 18:00", *[tenant_says(name, traffic=100 * GB) for name in names])
+
+    def panel_in_november(connection, period):
+        for number, name in enumerate(names):
+            if period is None:
+                yield tenant_says(name, traffic=1 * GB)
+            elif period.days > 1:
+                used = Decimal(0) if number < zeros else 101 * GB
+                yield tenant_says(name, traffic=Usage(used, start=period.start, end=period.end))
+
+    with panel(panel_in_november):
+        server.refresh_from_db()
+        collection.collect_with_look_back(server=server, as_of=at("2026-11-01 06:00"))
+    october = {usage_of(a_tenant(server, name), TRAFFIC)["2026-10-01"] for name in names}
+    again = Collection.objects.get(period_start="2026-10-01")
+    if is_believed:
+        assert (again.status, october) == (Collection.Status.COMPLETE, {0, 101 * GB})
+    else:
+        assert (again.status, october) == (Collection.Status.FAILED, {100 * GB})
+        assert "Bandwidth of a period that is over would be zero for 10 of 10 tenants that used it" in again.error
+
+
 def test_the_tail_of_a_month_is_read_after_its_end():
     server = a_server()
     collected(server, "2026-10-31 18:00", tenant_says("alice", traffic=10 * GB))
