@@ -66,12 +66,19 @@ def together(due: Iterable[tuple[int, int]], size: int) -> Iterator[list[int]]:
 
 
 def bill_batch(
-    ids: list[int], *, catalog: Catalog, for_approval: Mapping[int, str], on: date, at: datetime, run: Run
+    ids: list[int],
+    *,
+    catalog: Catalog,
+    for_approval: Mapping[int, str],
+    on: date,
+    at: datetime,
+    run: Run,
+    at_once: bool = False,
 ) -> Batch:
     """Bill the terms that are due of some services, in the caller's transaction.
 
     Services that another run has locked are passed over. `for_approval` are those that waited for approval when the
-    run began, and why.
+    run began, and why. `at_once` issues terms that have begun in their days of grace, too.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -103,7 +110,7 @@ def bill_batch(
             ready.append(drafts.renewal(service, found[service.pk], catalog.prices, more))
         except CannotBill as error:
             batch.parked[service.pk] = str(error)
-    batch.drafted = _let_through(ready, batch, for_approval, on, has)
+    batch.drafted = _let_through(ready, batch, for_approval, on, has, at_once)
     starts = [due[draft.service.pk] for draft in batch.drafted]
     batch.claimed = issuing.claim(Claim.Kind.RENEWAL, batch.drafted, starts, at)
     _issue(batch, [one for draft in batch.claimed for one in settled.get(draft.service.pk, ())], due, on, at, run)
@@ -123,7 +130,12 @@ def bill_batch(
 
 
 def _let_through(
-    ready: list[Draft], batch: Batch, for_approval: Mapping[int, str], on: date, has: frozenset[type[Model]]
+    ready: list[Draft],
+    batch: Batch,
+    for_approval: Mapping[int, str],
+    on: date,
+    has: frozenset[type[Model]],
+    at_once: bool,
 ) -> list[Draft]:
     """Leave out what a person holds, what waits for approval, and what stays a draft for some days yet."""
     services = [draft.service for draft in ready]
@@ -148,7 +160,7 @@ def _let_through(
             if why and not review.is_approved(decision, due, draft.total):
                 batch.held[service.pk] = batch.unapproved[service.pk] = why
                 batch.left.append(draft)
-            elif on < _issued_from(service):
+            elif on < _issued_from(service) and not (at_once and due <= on):
                 batch.in_grace.append(draft)
             else:
                 passed.append(draft)

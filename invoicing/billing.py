@@ -84,6 +84,8 @@ class Result:
     for_approval: dict[int, str] = field(default_factory=dict)
     done_with: set[int] = field(default_factory=set)
     timeouts: int = 0
+    #: Whether terms that have begun are issued in their days of grace, too.
+    at_once: bool = False
     #: Gets the batches of a dry run, which are not kept then.
     gather: Callable[[Batch], None] | None = None
 
@@ -99,6 +101,7 @@ def create_invoices(
     progress: Progress = lambda done, due: None,
     should_stop: Callable[[], bool] = lambda: False,
     gather: Callable[[Batch], None] | None = None,
+    at_once: bool = False,
 ) -> Result:
     """Bill every service that is due on a day or before, oldest term first.
 
@@ -106,7 +109,8 @@ def create_invoices(
     billed is parked with its reason and tried again by the next run. A dry run does all of it and rolls
     back; its result has the documents. `by` is who asked for it, if a person did, and `run` the record to
     write to, if there is one already. `should_stop` is asked between batches; what is left then, the next
-    run does. `gather` gets each batch of a dry run, so that the result need not hold them all.
+    run does. `gather` gets each batch of a dry run, so that the result need not hold them all. `at_once`
+    issues terms that have begun in their days of grace, too.
     """
     if not dry_run:
         with _timed(run, "refresh"):
@@ -118,7 +122,7 @@ def create_invoices(
                 _wait_for_batches()
             now = timezone.now()
             run = run or Run.objects.create(on=on, started_at=now, started_by=by, beat_at=now)
-            result = Result(run, is_real=not dry_run, for_approval=_for_approval(), gather=gather)
+            result = Result(run, is_real=not dry_run, for_approval=_for_approval(), gather=gather, at_once=at_once)
             try:
                 _bill_all(result, on, at, service, progress, should_stop)
             except Exception as error:
@@ -256,7 +260,15 @@ def _bill(ids: list[int], result: Result, catalog: Catalog, on: date, at: dateti
     for tries in range(1, TRIES + 1):
         try:
             with transaction.atomic(durable=result.is_real), _without_cycle_search():
-                done = bill_batch(ids, catalog=catalog, for_approval=result.for_approval, on=on, at=at, run=result.run)
+                done = bill_batch(
+                    ids,
+                    catalog=catalog,
+                    for_approval=result.for_approval,
+                    on=on,
+                    at=at,
+                    run=result.run,
+                    at_once=result.at_once,
+                )
         except DatabaseError as error:
             if sqlstate(error) in TIMEOUTS:
                 result.timeouts += 1

@@ -8,6 +8,7 @@ from datetime import date, datetime
 
 from catalog.models import Service
 from invoicing import billing, corrections, cuts, drafts, issuing, overage, reasons, unbilled
+from invoicing.cuts import ONE_DAY
 from invoicing.drafts import Draft
 from invoicing.models import Claim, Deferral, Invoice, Parked
 from invoicing.prices import Catalog
@@ -41,10 +42,11 @@ def ask_once_more(service: Service, at: datetime) -> str:
 
 
 def bill_missed_terms(service: Service, on: date, at: datetime) -> None:
-    """Bill the terms that began before a day, or their recurring price would be lost. Raises CannotClose."""
+    """Bill the terms that began before a day, or their recurring price would be lost: those of which the invoice is a
+    draft still, too. Raises CannotClose."""
     if service.next_due_on is None or service.next_due_on >= on:
         return
-    missed = billing.create_invoices(on=date.fromordinal(on.toordinal() - 1), at=at, service=service)
+    missed = billing.create_invoices(on=on - ONE_DAY, at=at, service=service, at_once=True)
     if reason := missed.parked.get(service.pk) or missed.held.get(service.pk):
         raise CannotClose(reasons.TERM_IS_OVER % {"service": service, "reason": reason})
 

@@ -4,8 +4,12 @@ from datetime import date
 
 import pytest
 
+from catalog.models import Service
 from invoicing.billing import create_invoices
-from invoicing.models import BilledPeriod, Claim, DraftInvoice, Invoice
+from invoicing.boundary import CannotClose
+from invoicing.changing import change
+from invoicing.models import BilledPeriod, Claim, Decision, DraftInvoice, Invoice, Line
+from invoicing.termination import terminate
 from invoicing.verification import verify
 from metering.correcting import correct
 from metering.models import Metric
@@ -101,3 +105,50 @@ def test_a_dry_run_shows_it_as_a_draft(service):
     result = bill("2026-11-01", dry_run=True)
     assert [draft.total for draft in result.in_grace] == [34]
     assert drafts() == []
+
+
+def test_a_service_that_ends_meanwhile_is_billed_for_the_term_that_has_begun(service):
+    bill("2026-11-01")
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", traffic=2 * GB))):
+        terminate(service=service, on=date(2026, 11, 3), at=at("2026-11-03 12:00"))
+    assert [(each.kind, each.total) for each in Invoice.objects.order_by("entry")] == [
+        ("renewal", 24 + 10),
+        ("termination", 2),
+    ]
+    assert [str(finding) for finding in verify()] == []
+
+
+def test_a_service_that_ends_on_the_day_of_renewal_is_not_billed_for_the_term_that_would_begin(service):
+    bill("2026-11-01")
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", traffic=2 * GB))):
+        terminate(service=service, on=date(2026, 11, 1), at=at("2026-11-01 12:00"))
+    assert [(each.kind, each.total) for each in Invoice.objects.all()] == [("termination", 10 + 2)]
+
+
+def test_a_service_that_is_changed_meanwhile_pays_the_old_price_for_the_term_that_has_begun(service):
+    big = a_product("Big", price="100")
+    priced(a_setting(big, TRAFFIC), ("0", "5"), notation="above")
+    bill("2026-11-01")
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", traffic=2 * GB))):
+        change(service=service, at=at("2026-11-03 12:00"), product=big)
+    assert [each.total for each in Invoice.objects.order_by("entry")] == [24 + 10, 2]
+    bill("2026-11-04")
+    assert Invoice.objects.count() == 2
+    collected(service.tenant.server, "2026-12-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-12-01")
+    assert [line.amount for line in Line.objects.filter(kind="recurring").order_by("start")] == [24, 100]
+
+
+def test_a_draft_that_is_held_keeps_the_service_from_ending(service):
+    bill("2026-11-01")
+    service.refresh_from_db()
+    Decision.objects.create(
+        service=service, verdict="hold", through=date(2026, 11, 1), reason="ask first", at=at("2026-11-02 12:00")
+    )
+    with panel(says(tenant_says("alice", traffic=2 * GB))), pytest.raises(CannotClose, match="Held: ask first"):
+        terminate(service=service, on=date(2026, 11, 3), at=at("2026-11-03 12:00"))
+    assert Service.objects.get().status == "active"
+    assert not Invoice.objects.exists()
