@@ -6,6 +6,8 @@ billed, and then one invoice of usage alone closes every period to date, the ope
 
 from datetime import date, datetime
 
+from django.utils.translation import gettext as _
+
 from catalog.models import Service
 from invoicing import billing, corrections, cuts, drafts, issuing, overage, reasons, unbilled
 from invoicing.cuts import ONE_DAY
@@ -49,6 +51,14 @@ def bill_missed_terms(service: Service, on: date, at: datetime) -> None:
     missed = billing.create_invoices(on=on - ONE_DAY, at=at, service=service, at_once=True)
     if reason := missed.parked.get(service.pk) or missed.held.get(service.pk):
         raise CannotClose(reasons.TERM_IS_OVER % {"service": service, "reason": reason})
+
+
+def check_missed_terms(service: Service, on: date) -> None:
+    """Look again, under its lock: what bills terms passes over a service that somebody else has. Raises CannotClose."""
+    if service.next_due_on is None or service.next_due_on >= on:
+        return
+    if Service.objects.due(on - ONE_DAY).filter(pk=service.pk).exists():
+        raise CannotClose(_("%(service)s is being billed just now. Try again in a moment.") % {"service": service})
 
 
 def drafted(service: Service, *, on: date, at: datetime) -> tuple[Draft, list[Settlement], overage.Waiting]:

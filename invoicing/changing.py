@@ -46,6 +46,7 @@ def change(*, service: Service, at: datetime, product: Product | None = None, te
     with transaction.atomic(durable=True):
         service = _locked(service)
         _check(service, product or service.product, tenant or service.tenant, on)
+        boundary.check_missed_terms(service, on)
         invoice = boundary.close(service, Claim.Kind.CHANGE, on, on=on, at=at)
         service.product = product or service.product
         service.tenant = tenant or service.tenant

@@ -73,6 +73,7 @@ def terminate(*, service: Service, on: date, at: datetime, when_down: WhenDown =
         service = _locked(service)
         if service.status == Service.Status.TERMINATED:
             return _ended(service)
+        boundary.check_missed_terms(service, on)
         invoice = None
         if waits:
             Parked.objects.update_or_create(
