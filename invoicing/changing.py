@@ -10,7 +10,7 @@ from catalog import tenancy
 from catalog.models import Product, Service
 from invoicing import boundary
 from invoicing.drafts import Draft
-from invoicing.models import Claim, Invoice
+from invoicing.models import Claim, Invoice, Line
 from invoicing.termination import is_waiting
 from metering import dates
 from metering.models import Tenant
@@ -93,7 +93,7 @@ def reactivate(*, service: Service, at: datetime) -> Service:
             raise CannotChange(
                 _("The last invoice of %(service)s still waits for its server. Make it first.") % {"service": service}
             )
-        if on < service.terminated_on or on <= service.anchor:
+        if on < service.terminated_on or on <= service.anchor or _is_claimed_unpaid(service, on):
             raise CannotChange(
                 _("%(service)s ended on %(terminated_on)s; it can be reactivated from tomorrow on.")
                 % {"service": service, "terminated_on": dates.full_day(service.terminated_on)}
@@ -105,6 +105,14 @@ def reactivate(*, service: Service, at: datetime) -> Service:
         service.next_term, service.metered_from, service.terminated_on = 0, None, None
         service.save(update_fields=["status", "anchor", "next_term", "next_due_on", "metered_from", "terminated_on"])
     return service
+
+
+def _is_claimed_unpaid(service: Service, on: date) -> bool:
+    """Whether a term from that day on was billed already, but without its recurring price, as usage of a month: it
+    would not be billed again."""
+    claims = service.claims.filter(kind=Claim.Kind.RENEWAL, term_start=on)
+    paid = Line.objects.filter(invoice__claims__in=claims, service=service, kind=Line.Kind.RECURRING, start=on)
+    return claims.exists() and not paid.exists()
 
 
 def _check(service: Service, product: Product, tenant: Tenant | None, on: date) -> None:

@@ -186,6 +186,20 @@ def test_a_service_that_ended_where_it_began_comes_back_from_the_next_day_on(ser
     assert back(service, "2026-11-11 09:00").anchor == date(2026, 11, 11)
 
 
+def test_a_service_that_renews_yearly_does_not_come_back_on_a_day_of_which_only_usage_was_billed(server, product):
+    """Its year would be over with that claim, and never charged."""
+    service = a_service(product, tenant=a_tenant(server), cycle="annually", bills_monthly=True, next_term=1)
+    collected(server, "2026-10-31 20:00", tenant_says("alice", traffic=8 * GB))
+    collected(server, "2026-11-01 06:00", tenant_says("alice", traffic=0))
+    bill("2026-11-01")
+    end(service, "2026-11-01 12:00")
+    with pytest.raises(CannotChange, match="can be reactivated from tomorrow on"):
+        back(service, "2026-11-01 15:00")
+    back(service, "2026-11-02 09:00")
+    bill("2026-11-02")
+    assert [str(line.start) for line in Line.objects.filter(kind="recurring")] == ["2026-11-02"]
+
+
 def test_only_a_terminated_service_comes_back(server, product):
     service = a_service(product, tenant=a_tenant(server))
     with pytest.raises(CannotChange, match="is active; only a terminated service"):
