@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings as site
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -177,9 +178,12 @@ def _form(
 def _keep(request: HttpRequest, alert: Alert, said: dict[str, Any]) -> None:
     """Watch from now on. A form that is sent twice makes one alert."""
     same = Alert.objects.filter(client=alert.client, service=alert.service, product=alert.product, **said)
-    if not same.exists():
-        alert.created_at, alert.created_by = timezone.now(), cast(User, request.user)
-        alert.save(force_insert=True)
+    with transaction.atomic():
+        # Of two that somebody sends at once the second waits here, and then finds the first.
+        by = User.objects.select_for_update(of=("self",), no_key=True).get(pk=cast(User, request.user).pk)
+        if not same.exists():
+            alert.created_at, alert.created_by = timezone.now(), by
+            alert.save(force_insert=True)
     messages.info(request, _("Saved. It is looked at every hour."))
 
 

@@ -1,9 +1,11 @@
 """Clients set alerts and budgets in the portal, staff for a product; each is refused in words if it watches nothing."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
+from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -84,6 +86,24 @@ def test_an_alert_that_is_sent_twice_is_set_once(client):
     for bound in ("8", "8", "9"):
         set_one(client, service, setting, bound=bound)
     assert sorted(one.bound for one in Alert.objects.all()) == [8, 9]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_an_alert_that_is_sent_twice_at_once_the_second_finds_the_first():
+    service, setting, sara = a_priced_service()
+
+    def once(browser):
+        try:
+            set_one(browser, service, setting)
+        finally:
+            connections.close_all()
+
+    browsers = [Browser() for _ in range(4)]
+    for browser in browsers:
+        browser.force_login(sara)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(once, browsers))
+    assert Alert.objects.count() == 1
 
 
 def test_an_alert_that_is_taken_away_while_its_form_is_saved_stays_away(client, monkeypatch):
