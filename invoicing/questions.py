@@ -4,7 +4,7 @@ A thread is begun by the client. It waits for whoever did not write last; whoeve
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -19,6 +19,8 @@ from metering.prepared import Prepared
 
 #: Letters of one post.
 MOST = 4000
+#: Who writes the same again later than this asks again.
+JUST_NOW = timedelta(minutes=10)
 _THREADS = Prepared(lambda line: Question.objects.filter(line=line).select_related("closed_by").order_by("opened_at"))
 
 
@@ -44,7 +46,7 @@ def ask(*, line: Line, text: str, by: User, at: datetime) -> Question:
     if thread is None:
         thread = Question(client_id=line.invoice.client_id, invoice=line.invoice, line=line, opened_at=at, posted_at=at)
         thread.save(force_insert=True)
-    elif _is_the_last(thread, text, by):
+    elif _is_the_last(thread, text, by, at):
         return thread
     _post(thread, text=text, by=by, is_of_staff=False, at=at)
     return thread
@@ -54,7 +56,7 @@ def ask(*, line: Line, text: str, by: User, at: datetime) -> Question:
 def answer(*, question: Question, text: str, by: User, at: datetime) -> Question:
     """Write as staff in a thread that is open. Raises Question.DoesNotExist for one that is closed."""
     thread = Question.objects.select_for_update(of=("self",)).get(pk=question.pk, closed_at=None)
-    if _is_the_last(thread, text, by):
+    if _is_the_last(thread, text, by, at):
         return thread
     _post(thread, text=text, by=by, is_of_staff=True, at=at)
     return thread
@@ -65,10 +67,10 @@ def close(*, question: Question, by: User, at: datetime) -> bool:
     return bool(Question.objects.filter(pk=question.pk, closed_at=None).update(closed_at=at, closed_by=by))
 
 
-def _is_the_last(thread: Question, text: str, by: User) -> bool:
+def _is_the_last(thread: Question, text: str, by: User, at: datetime) -> bool:
     """Whether this was said just now: a form that is sent twice says it once."""
     last = thread.posts.order_by("-at", "-pk").first()
-    return last is not None and (last.text, last.by_id) == (text, by.pk)
+    return last is not None and (last.text, last.by_id) == (text, by.pk) and at - last.at < JUST_NOW
 
 
 def _post(thread: Question, *, text: str, by: User, is_of_staff: bool, at: datetime) -> None:

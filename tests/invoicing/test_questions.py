@@ -141,6 +141,14 @@ def test_what_is_sent_twice_is_said_once(client):
     assert said == ["Why is this 24 dollars?", "So.", "And so.", "So."]
 
 
+def test_what_is_asked_again_a_day_later_is_told_again():
+    line, sara = a_line()
+    a_staff_user()
+    for day in (19, 20):
+        questions.ask(line=line, text="Any news?", by=sara, at=at(f"2026-11-{day} 09:00"))
+    assert (Post.objects.count(), Message.objects.filter(post__isnull=False).count()) == (2, 2)
+
+
 def test_an_end_of_a_line_counts_as_one_letter_as_it_does_in_a_browser(client):
     line, sara = a_line()
     client.force_login(sara)
