@@ -5,15 +5,38 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client as Browser
 from django.urls import reverse
 from django.utils import timezone
 
-from catalog.models import Service, User
-from invoicing.models import Invoice, Payment, Run
+from catalog.models import PricingVersion, Service, User
+from invoicing import usage_invoicing
+from invoicing.billing import create_invoices
+from invoicing.models import Invoice, Line, Payment, Run
 from metering import dates
-from tests.builders import a_service, a_staff_user, at
+from tests.builders import (
+    DISK,
+    GB,
+    MAILBOXES,
+    a_product,
+    a_server,
+    a_service,
+    a_setting,
+    a_staff_user,
+    a_tenant,
+    a_user,
+    at,
+    collected,
+    panel,
+    priced,
+    says,
+    tenant_says,
+)
+from tests.catalog.pricing_form import address as pricing_address
+from tests.catalog.pricing_form import errors_of, typed
 from tests.invoicing.documents import an_invoice
+from tests.people import client_user
 
 pytestmark = pytest.mark.django_db
 
@@ -85,3 +108,50 @@ def test_a_payment_is_of_the_days_of_the_site(someone, time_machine, zone, days,
     received = date(2026, 11, 30) + timedelta(days=days)
     browser.post(address, sent | {"received_on": str(received), "amount": "10"})
     assert Payment.objects.exists() is is_taken
+
+
+def test_what_is_used_until_the_day_is_over_is_billed_whoever_pressed_the_button_before(someone, time_machine):
+    time_machine.move_to(at(NOON), tick=False)
+    service = a_service(tenant=a_tenant(a_server()), anchor="2026-11-01")
+    priced(a_setting(service.product, DISK), ("0", "1"), notation="above", unit_code="GB")
+    collected(service.tenant.server, "2026-11-30 11:00", tenant_says("alice", disk=4 * GB))
+    with panel(says(tenant_says("alice", disk=4 * GB))):
+        someone("Pacific/Auckland").post(reverse("staff_service_bill", args=[service.public_id]))
+    for when in ("2026-11-30 23:30", "2026-12-01 01:30"):
+        collected(service.tenant.server, when, tenant_says("alice", disk=40 * GB))
+    with panel(says(tenant_says("alice", disk=40 * GB))):
+        create_invoices(on=date(2026, 12, 1), at=at("2026-12-01 08:00"))
+    assert [line.amount for line in Line.objects.filter(kind="usage")] == [40]
+
+
+def test_nobody_backdates_a_price_from_where_it_is_yesterday_still(client, time_machine):
+    time_machine.move_to(at(MORNING), tick=False)
+    product = a_product()
+    priced(a_setting(product, MAILBOXES), ("0", "1"))
+    clerk = a_user("clerk@staff.test", is_staff=True, time_zone="Pacific/Pago_Pago")
+    may = Permission.objects.filter(content_type__app_label="catalog").exclude(codename="backdate_pricing")
+    clerk.user_permissions.set(may)
+    client.force_login(clerk)
+    response = client.post(pricing_address(product), typed(effective_from="2026-11-29", after="1"))
+    assert "effective_from" in errors_of(response)
+    assert PricingVersion.objects.count() == 1
+
+
+def test_usage_invoicing_ends_on_the_day_of_the_site(someone, time_machine):
+    time_machine.move_to(at(MORNING), tick=False)
+    someone("Pacific/Pago_Pago").post(reverse("staff_usage_invoicing"), {"on": "0"})
+    assert usage_invoicing.is_on(date(2026, 11, 29))
+    assert not usage_invoicing.is_on(date(2026, 11, 30))
+
+
+def test_an_invoice_is_overdue_after_its_last_day_at_the_site(client, time_machine):
+    time_machine.move_to(at(NOON), tick=False)
+    invoice = an_invoice("100", due_on="2026-11-30")
+    client.force_login(client_user(invoice.client, time_zone="Pacific/Auckland"))
+
+    def stands():
+        return client.get(reverse("portal_invoices")).content.decode().split(invoice.number)[1]
+
+    assert "Overdue" not in stands()
+    time_machine.move_to(at("2026-12-01 00:30"), tick=False)
+    assert "Overdue" in stands()
