@@ -6,6 +6,7 @@ billed, and then one invoice of usage alone closes every period to date, the ope
 
 from datetime import date, datetime
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
@@ -16,6 +17,7 @@ from invoicing.models import Claim, Deferral, Invoice, Parked
 from invoicing.prices import Catalog
 from invoicing.settlements import Settlement
 from metering import collection
+from metering.models import Tenant
 from metering.periods import local_day
 from metering.providers import base
 from metering.server_lock import Busy
@@ -61,6 +63,13 @@ def check_missed_terms(service: Service, on: date) -> None:
         raise CannotClose(_("%(service)s is being billed just now. Try again in a moment.") % {"service": service})
 
 
+def day_of(tenant: Tenant | None, on: date, at: datetime) -> date:
+    """The day of a boundary where the server is: of one of today, it may be tomorrow there already."""
+    if tenant is None or on < timezone.localdate(at):
+        return on
+    return max(on, local_day(at, tenant.server.zone))
+
+
 def drafted(service: Service, *, on: date, at: datetime) -> tuple[Draft, list[Settlement], overage.Waiting]:
     """Return what everything to date comes to, what waits to be settled with it, and the overage in it.
 
@@ -69,7 +78,7 @@ def drafted(service: Service, *, on: date, at: datetime) -> tuple[Draft, list[Se
     catalog = Catalog.read([service.product_id])
     settled = corrections.waiting([service]).get(service.pk, [])
     today = local_day(at, service.tenant.server.zone) if service.tenant else on
-    cut = cuts.of_boundary(service, on, today)
+    cut = cuts.of_boundary(service, on, day_of(service.tenant, on, at), today)
     found = unbilled.find([cut], catalog.settings, taken=corrections.taken(settled))
     charged = overage.waiting([service])
     more = [*corrections.adjustments(settled), *(line for _, line in charged.get(service.pk, ()))]

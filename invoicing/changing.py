@@ -47,10 +47,12 @@ def change(*, service: Service, at: datetime, product: Product | None = None, te
         service = _locked(service)
         _check(service, product or service.product, tenant or service.tenant, on)
         boundary.check_missed_terms(service, on)
+        goes_on = was_changed(service, on) and tenant in (None, service.tenant)
         invoice = boundary.close(service, Claim.Kind.CHANGE, on, on=on, at=at)
         service.product = product or service.product
         service.tenant = tenant or service.tenant
-        service.metered_from = on
+        if not goes_on:
+            service.metered_from = boundary.day_of(service.tenant, on, at)
         service.save(update_fields=["product", "tenant", "metered_from"])
     warning = _("%(failure)s; the last values known are billed.") % {"failure": failure} if failure else ""
     return Changed(service, invoice, warning)

@@ -14,7 +14,8 @@ class Cut:
     """Up to where a service is billed: the term that closes, and whether the open period counts too.
 
     `days` is the length of the whole term, of which `term` may be the part that is over. `today` is the
-    day on which the open period is billed to date, where the server is.
+    day on which the open period is billed to date, where the server is, and `on` that of the invoice, if it is not
+    the last day that is billed.
     """
 
     service: Service
@@ -23,6 +24,7 @@ class Cut:
     until: date
     is_final: bool = False
     today: date = date.max
+    on: date | None = None
 
     @property
     def tenant_id(self) -> int:
@@ -35,13 +37,14 @@ class Cut:
         service = self.service
         assert service.tenant is not None
         term = self.term and (self.term.start, self.term.end)
-        return term, self.days, self.until, self.is_final, self.today, service.metered_from, service.tenant.server_id
+        until = self.until, self.is_final, self.today, self.on
+        return term, self.days, until, service.metered_from, service.tenant.server_id
 
     @property
     def invoiced(self) -> date:
         """The day whose prices count where that of the invoice does: on which the renewal is due to be invoiced,
         however late its run, or the last one of the service."""
-        return self.until - ONE_DAY if self.is_final else self.until
+        return self.on or (self.until - ONE_DAY if self.is_final else self.until)
 
     @property
     def begins(self) -> date:
@@ -70,12 +73,13 @@ def of_term(service: Service, number: int, until: date) -> Cut:
     return Cut(service, _since(service, whole.start, whole.end), whole.days, until)
 
 
-def of_boundary(service: Service, on: date, today: date) -> Cut:
-    """Bill everything to date, with the day itself. A term that would only begin on that day has no level to
-    bill. Of periods that are not over where the server is, `today`, what is used later is another part."""
+def of_boundary(service: Service, on: date, day: date, today: date) -> Cut:
+    """Bill everything to date, with the day itself: `day` where the server is, which may be the one after `on`. A term
+    that would only begin on that day has no level to bill. Of periods that are not over where the server is, `today`,
+    what is used later is another part."""
     current = service.current_term
-    until = on + ONE_DAY
-    return Cut(service, _since(service, current.start, on), current.days, until, is_final=True, today=today)
+    term = _since(service, current.start, max(on, min(day, current.end)))
+    return Cut(service, term, current.days, day + ONE_DAY, is_final=True, today=today, on=on)
 
 
 def to_date(service: Service, on: date) -> Cut:

@@ -87,7 +87,8 @@ class Judge:
         self.waited = waited.get(key, {})
         self.granted = rules.granted.get(key, ())
         self.on = rules.when_on(setting)
-        self.is_on = usage_invoicing.was_on(self.on, cut.until - ONE_DAY, cut.until)
+        last = min(cut.invoiced, cut.until - ONE_DAY)
+        self.is_on = usage_invoicing.was_on(self.on, last, last + ONE_DAY)
         self.invoiced = cut.invoiced
         self.since = cut.service.metered_from or date.min
         self.server = cut.service.tenant.server  # type: ignore[union-attr]

@@ -213,6 +213,34 @@ def test_on_the_renewal_day_usage_is_billed_at_the_old_price_before_or_after_the
     ]
 
 
+def test_where_it_is_tomorrow_already_a_move_bills_each_tenant_for_its_own_days():
+    server = a_server(time_zone="Pacific/Auckland")
+    product = a_metered_product("Small", "24", "1", (EMAILS, MAILBOXES))
+    bob = a_tenant(server, "bob")
+    service = a_service(product, tenant=a_tenant(server), next_term=2)
+    said = tenant_says("alice", emails=3, mailboxes=1), tenant_says("bob", emails=1000)
+    collected(server, "2026-11-16 10:30", *said)
+    said = tenant_says("alice", emails=50, mailboxes=2), tenant_says("bob", emails=0)
+    changed(service, "2026-11-16 20:00", *said, tenant=bob)
+    assert lines() == [("emails", 53, 53), ("mailboxes", 2, 2)]
+    assert Service.objects.get().metered_from == date(2026, 11, 17)
+    collected(server, "2026-11-30 10:30", tenant_says("bob", emails=7, mailboxes=5))
+    collected(server, "2026-12-01 06:00", tenant_says("bob", emails=0, mailboxes=5))
+    bill("2026-12-01")
+    assert lines()[2:] == [("emails", 7, 7), ("mailboxes", 5, 5)]
+
+
+def test_the_second_change_of_a_day_loses_nothing_where_it_is_tomorrow_by_then(small, big):
+    server = a_server(time_zone="Pacific/Auckland")
+    service = a_service(small, tenant=a_tenant(server), next_term=2)
+    changed(service, "2026-11-16 08:00", tenant_says("alice", emails=3), product=big)
+    collected(server, "2026-11-16 10:30", tenant_says("alice", emails=8))
+    changed(service, "2026-11-16 20:00", tenant_says("alice", emails=50), product=small)
+    collected(server, "2026-12-01 06:00", tenant_says("alice", emails=0))
+    bill("2026-12-01")
+    assert [line for line in lines() if line[0] == "emails"] == [("emails", 3, 3), ("emails", 5 + 50, 55)]
+
+
 def test_terms_that_were_missed_are_billed_first_at_the_old_price(server, small, big):
     service = a_service(small, tenant=a_tenant(server), next_term=0)
     changed(service, "2026-11-16 12:00", product=big)

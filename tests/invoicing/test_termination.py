@@ -179,6 +179,41 @@ def test_what_was_used_after_the_last_day_is_not_billed():
     ]
 
 
+def test_where_it_is_tomorrow_already_everything_to_date_is_billed():
+    server = a_server(time_zone="Pacific/Auckland")
+    service = metered_service(server)
+    collected(server, "2026-11-30 10:30", tenant_says("alice", mailboxes=2, emails=3, traffic=5 * GB))
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", mailboxes=4, emails=50, traffic=7 * GB))):
+        ended = terminate(service=service, on=date(2026, 11, 30), at=at("2026-11-30 20:00"))
+    assert [amount for *_, amount in lines()] == [5 + 7, 3 + 50, 4]
+    assert ended.invoice.issued_on == date(2026, 11, 30)
+    opened = BilledPeriod.objects.filter(is_open=True).order_by("end").values_list("start", "value")
+    assert list(opened) == [(date(2026, 12, 1), 50), (date(2026, 12, 1), 7 * GB)]
+
+
+def test_one_that_ended_before_today_is_not_billed_for_later_where_it_is_tomorrow_already():
+    server = a_server(time_zone="Pacific/Auckland")
+    service = metered_service(server)
+    collected(server, "2026-11-16 10:30", tenant_says("alice", emails=3))
+    collected(server, "2026-11-17 10:30", tenant_says("alice", emails=50))
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", emails=50))):
+        terminate(service=service, on=date(2026, 11, 16), at=at("2026-11-17 20:00"))
+    assert [amount for *_, amount in lines()] == [3]
+
+
+def test_what_is_switched_off_from_tomorrow_on_is_billed_where_it_is_tomorrow_already():
+    server = a_server(time_zone="Pacific/Auckland")
+    service = metered_service(server)
+    InvoicingSpan.objects.update(end=date(2026, 11, 17))
+    collected(server, "2026-11-16 10:30", tenant_says("alice", emails=3))
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", emails=50))):
+        terminate(service=service, on=date(2026, 11, 16), at=at("2026-11-16 20:00"))
+    assert [amount for *_, amount in lines()] == [3]
+
+
 def test_a_service_cannot_end_in_the_future():
     service = metered_service(a_server())
     with panel(says()), pytest.raises(CannotTerminate, match="still to come"):
