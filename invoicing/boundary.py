@@ -6,7 +6,6 @@ billed, and then one invoice of usage alone closes every period to date, the ope
 
 from datetime import date, datetime
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
@@ -16,7 +15,7 @@ from invoicing.drafts import Draft
 from invoicing.models import Claim, Deferral, Invoice, Parked
 from invoicing.prices import Catalog
 from invoicing.settlements import Settlement
-from metering import collection
+from metering import collection, dates
 from metering.models import Tenant
 from metering.periods import local_day
 from metering.providers import base
@@ -65,7 +64,7 @@ def check_missed_terms(service: Service, on: date) -> None:
 
 def day_of(tenant: Tenant | None, on: date, at: datetime) -> date:
     """The day of a boundary where the server is: of one of today, it may be tomorrow there already."""
-    if tenant is None or on < timezone.localdate(at):
+    if tenant is None or on < dates.site_day(at):
         return on
     return max(on, local_day(at, tenant.server.zone))
 

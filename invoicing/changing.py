@@ -8,9 +8,11 @@ from django.utils.translation import gettext as _
 
 from catalog import tenancy
 from catalog.models import Product, Service
-from invoicing import boundary
+from catalog.terms import number_at
+from invoicing import boundary, reasons, usage_invoicing
 from invoicing.drafts import Draft
-from invoicing.models import Claim, Invoice, Line
+from invoicing.models import Claim, Deferral, Invoice, Line
+from invoicing.prices import Catalog
 from invoicing.termination import is_waiting
 from metering import dates
 from metering.models import Tenant
@@ -54,8 +56,34 @@ def change(*, service: Service, at: datetime, product: Product | None = None, te
         if not goes_on:
             service.metered_from = boundary.day_of(service.tenant, on, at)
         service.save(update_fields=["product", "tenant", "metered_from"])
+        _let_levels_wait(service, at)
     warning = _("%(failure)s; the last values known are billed.") % {"failure": failure} if failure else ""
     return Changed(service, invoice, warning)
+
+
+def _let_levels_wait(service: Service, at: datetime) -> None:
+    """Where the next term was invoiced ahead, the levels of the rest of this one come with the invoice after that."""
+    Deferral.objects.filter(service=service).delete()  # of what it was before, if it was changed on that day already
+    assert service.metered_from is not None
+    numbers = range(number_at(service.anchor, service.clock, service.metered_from), service.next_term - 1)
+    if not numbers or service.tenant_id is None:
+        return
+    catalog = Catalog.read([service.product_id])
+    Deferral.objects.bulk_create(
+        Deferral(
+            service=service,
+            setting=setting,
+            start=start,
+            end=term.end,
+            reason=reasons.MADE_AHEAD % {"day": term.end},
+            since=at,
+        )
+        for term in map(service.term, numbers)
+        for setting in catalog.settings.get(service.product_id, ())
+        if not setting.metric.adds_up
+        and (start := max(term.start, service.metered_from)) < term.end
+        and usage_invoicing.was_on(usage_invoicing.when_on(setting.all_spans, catalog.spans), start, term.end)
+    )
 
 
 def preview(*, service: Service, at: datetime, product: Product | None = None, tenant: Tenant | None = None) -> Draft:

@@ -15,7 +15,7 @@ class Cut:
 
     `days` is the length of the whole term, of which `term` may be the part that is over. `today` is the
     day on which the open period is billed to date, where the server is, and `on` that of the invoice, if it is not
-    the last day that is billed.
+    the last day that is billed. A level that waited counts before `levels_until`: its term may not be over.
     """
 
     service: Service
@@ -25,6 +25,7 @@ class Cut:
     is_final: bool = False
     today: date = date.max
     on: date | None = None
+    levels_until: date = date.max
 
     @property
     def tenant_id(self) -> int:
@@ -79,7 +80,8 @@ def of_boundary(service: Service, on: date, day: date, today: date) -> Cut:
     what is used later is another part."""
     current = service.current_term
     term = _since(service, current.start, max(on, min(day, current.end)))
-    return Cut(service, term, current.days, day + ONE_DAY, is_final=True, today=today, on=on)
+    until = day + ONE_DAY
+    return Cut(service, term, current.days, until, is_final=True, today=today, on=on, levels_until=day)
 
 
 def to_date(service: Service, on: date) -> Cut:

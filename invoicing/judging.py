@@ -180,7 +180,8 @@ class Judge:
     def terms(self) -> list[tuple[Period, Verdict, Aggregation | None, date, date]]:
         """The terms that are billed, each with its verdict and its aggregation, and the first and the last day on
         which its level may have been measured last. The one of an invoice made ahead has no aggregation: it waits."""
-        waited = [Period(start, end) for start, end in sorted(self.waited.items())]
+        until = self.cut.levels_until
+        waited = [Period(start, min(end, until)) for start, end in sorted(self.waited.items()) if start < until]
         found = []
         for period in [*waited, self.cut.term]:
             verdict = self.verdict(period.start, period.end) if period else None

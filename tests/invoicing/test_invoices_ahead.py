@@ -6,8 +6,12 @@ import pytest
 
 from catalog.models import Service
 from invoicing.billing import create_invoices
-from invoicing.models import Deferral, Invoice, Line
+from invoicing.changing import change
+from invoicing.models import BilledPeriod, Deferral, Invoice, Line
 from invoicing.termination import terminate
+from invoicing.unclaimed import earliest
+from invoicing.verification import verify
+from metering.models import Tenant
 from tests.builders import (
     EMAILS,
     GB,
@@ -119,6 +123,78 @@ def test_a_service_that_ends_in_those_days_is_billed_to_date_once(server, servic
     lines = [(line.setting.metric.system_name, line.quantity) for line in ended.invoice.lines.order_by("position")]
     assert lines == [("traffic", 2), ("emails", 1 + 2 + 3), ("mailboxes", 5)]
     assert not Deferral.objects.exists()
+
+
+def a_big_product(price="100", **values):
+    product = a_product("Big", price="48")
+    product.invoice_days_ahead = 7
+    product.save()
+    priced(a_setting(product, MAILBOXES), ("0", price), notation="above", **values)
+    return product
+
+
+def test_a_level_that_waits_is_cut_where_the_service_ends_in_those_days(server, service):
+    used(server, 20, mailboxes=4)
+    bill("2026-10-25")
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", mailboxes=5))):
+        terminate(service=service, on=date(2026, 10, 28), at=at("2026-10-28 12:00"))
+    [level] = BilledPeriod.objects.all()
+    assert (level.start, level.end, level.value) == (date(2026, 10, 1), date(2026, 10, 28), 5)
+    tenant = Tenant.objects.select_related("server").get()
+    assert earliest([tenant])[tenant.pk].day == date(2026, 10, 28)
+    assert [str(finding) for finding in verify()] == []
+
+
+def test_a_service_that_is_changed_in_those_days_has_the_rest_of_its_level_on_the_invoice_after(server, service):
+    used(server, 20, mailboxes=4)
+    bill("2026-10-25")
+    service.refresh_from_db()
+    with panel(says(tenant_says("alice", mailboxes=5))):
+        done = change(service=service, at=at("2026-10-28 12:00"), product=a_big_product())
+    assert [line.quantity for line in done.invoice.lines.filter(setting__metric__system_name="mailboxes")] == [5]
+    [waits] = Deferral.objects.all()
+    assert (waits.start, waits.end, waits.setting.product.name) == (date(2026, 10, 28), date(2026, 11, 1), "Big")
+    assert waits.reason == "the term runs until 2026-11-01, and its invoice is made ahead"
+    assert [str(finding) for finding in verify()] == []
+    used(server, 31, mailboxes=7)
+    collected(server, "2026-11-01 06:00", tenant_says("alice", mailboxes=7))
+    collected(server, "2026-11-24 06:00", tenant_says("alice", mailboxes=9))
+    bill("2026-11-24")
+    assert usage("2026-11-24") == [("mailboxes", 7)]
+    assert [waits.start for waits in Deferral.objects.all()] == [date(2026, 11, 1)]
+    assert [str(finding) for finding in verify()] == []
+
+
+def test_a_second_change_on_that_day_lets_the_level_of_the_last_product_wait(server, service):
+    used(server, 20, mailboxes=4)
+    bill("2026-10-25")
+    service.refresh_from_db()
+    small = service.product
+    with panel(says(tenant_says("alice", mailboxes=5))):
+        change(service=service, at=at("2026-10-28 12:00"), product=a_big_product())
+        change(service=Service.objects.get(), at=at("2026-10-28 13:00"), product=small)
+    [waits] = Deferral.objects.all()
+    assert waits.setting.product == small
+
+
+def test_a_level_that_is_aggregated_is_shared_between_before_and_after_a_change_in_those_days(server):
+    small, big = a_product("Small", price="24"), a_big_product(price="2", aggregation="days")
+    small.invoice_days_ahead = 7
+    small.save()
+    priced(a_setting(small, MAILBOXES), ("0", "1"), notation="above", aggregation="days")
+    service = a_service(small, tenant=a_tenant(server))
+    used(server, *range(1, 25), mailboxes=31)
+    bill("2026-10-25")
+    service.refresh_from_db()
+    used(server, 25, 26, 27, mailboxes=31)
+    with panel(says(tenant_says("alice", mailboxes=31))):
+        done = change(service=service, at=at("2026-10-28 12:00"), product=big)
+    assert [line.quantity for line in done.invoice.lines.all()] == [27]
+    used(server, 29, 30, 31, mailboxes=31)
+    collected(server, "2026-11-24 06:00", tenant_says("alice", mailboxes=31))
+    bill("2026-11-24")
+    assert usage("2026-11-24") == [("mailboxes", 4)]
 
 
 def test_without_days_ahead_it_is_made_on_the_first_day_of_the_term(server, service):
