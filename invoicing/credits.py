@@ -22,7 +22,7 @@ from invoicing import billed, drafts, issuing, overage, required, settlements, t
 from invoicing.billable import Billable, Item, Unbilled
 from invoicing.drafts import CannotBill, Draft, DraftLine
 from invoicing.issuing import Document
-from invoicing.models import Difference, Invoice, Line
+from invoicing.models import Claim, Difference, Invoice, Line
 from invoicing.prices import Catalog
 from invoicing.taxes import Tax
 from metering import dates
@@ -185,6 +185,7 @@ def _again(invoice: Invoice, voided: Sequence[tuple[Line, Decimal]]) -> Iterator
     chosen = MetricSetting.objects.filter(Q(pk__in={line.setting_id for line in usage}))
     settings = {each.pk: each for each in chosen.with_pricing().select_related("product", "metric")}
     overrides = overrides_of({line.service_id for line in usage})
+    changed = _changed_since(lines)
     for line in lines:
         if line.kind == Line.Kind.USAGE and line.setting_id is not None:
             agreed = overrides.get((line.service_id, line.setting_id), [])
@@ -195,10 +196,26 @@ def _again(invoice: Invoice, voided: Sequence[tuple[Line, Decimal]]) -> Iterator
             yield from corrected.pop(line.corrects_id, ())  # of one chain once
         elif line.kind == Line.Kind.OVERAGE:
             yield _copied(line)  # its month was charged, and stays so
-        elif line.service.metered_from is not None and line.service.metered_from > line.start:
+        elif line.pk in changed:
             yield _copied(line)  # of the product that it had then, whose price nobody keeps
         else:
             yield drafts.recurring_line(line.service, Period(line.start, line.end), catalog.prices)
+
+
+def _changed_since(lines: Sequence[Line]) -> set[UUID]:
+    """The recurring lines whose service was changed on the first day of their term or later, or once they were billed:
+    that may have been before their term."""
+    recurring = [line for line in lines if line.kind == Line.Kind.RECURRING]
+    claims = Claim.objects.filter(service__in={line.service_id for line in recurring}).order_by()
+    changes = list(claims.filter(kind=Claim.Kind.CHANGE).values_list("service_id", "term_start", "pk"))
+    renewals = claims.filter(kind=Claim.Kind.RENEWAL, term_start__in={line.start for line in recurring})
+    billed_by = {(service, start): pk for service, start, pk in renewals.values_list("service_id", "term_start", "pk")}
+    return {
+        line.pk
+        for line in recurring
+        for service, day, pk in changes
+        if service == line.service_id and (day >= line.start or pk > billed_by.get((service, line.start), pk))
+    }
 
 
 def _rated_again(line: Line, setting: MetricSetting, agreed: list[Override], items: list[Item]) -> Iterator[DraftLine]:

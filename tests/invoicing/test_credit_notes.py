@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 from django.db import IntegrityError, transaction
 
-from catalog.models import ProductPrice
+from catalog.models import ProductPrice, Service
 from invoicing import credits
 from invoicing.billing import create_invoices
+from invoicing.changing import change
 from invoicing.corrections import settle
 from invoicing.credits import CannotCredit
 from invoicing.models import Invoice, Line
@@ -147,6 +148,39 @@ def test_voiding_gives_all_back_and_bills_it_again_as_prices_are_now(invoice):
     bill("2026-12-01")
     assert [line.amount for line in Line.objects.filter(kind="usage").order_by("invoice__number")] == [90, 90, 10]
     assert is_sound()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "billed", "changed"),
+    [
+        (0, "2026-11-01", "2026-11-01 12:00"),
+        (0, "2026-11-01", "2026-11-03 12:00"),
+        (7, "2026-10-25", "2026-10-28 12:00"),
+    ],
+    ids=["on its first day", "within it", "before it, and it was invoiced ahead"],
+)
+def test_the_price_of_a_term_is_not_that_of_a_product_to_which_the_service_was_changed(ahead, billed, changed):
+    small, big = a_product("Small", price="10"), a_product("Big", price="100")
+    small.invoice_days_ahead = ahead
+    small.save()
+    service = a_service(small)
+    bill(billed)
+    change(service=Service.objects.get(pk=service.pk), product=big, at=at(changed))
+    invoice = Invoice.objects.get()
+    for _ in range(2):
+        invoice = void(invoice).replacement
+        assert [(line.title, line.amount) for line in invoice.lines.all()] == [("Small", 10)]
+
+
+def test_a_term_that_was_billed_after_a_change_has_the_price_of_now():
+    small, big = a_product("Small", price="10"), a_product("Big", price="100")
+    service = a_service(small, next_term=0)
+    bill("2026-10-01")
+    change(service=Service.objects.get(pk=service.pk), product=big, at=at("2026-10-15 12:00"))
+    bill("2026-11-01")
+    ProductPrice.objects.filter(product=big).update(amount=90)
+    replacement = void(Invoice.objects.get(issued_on="2026-11-01")).replacement
+    assert [(line.title, line.amount) for line in replacement.lines.all()] == [("Big", 90)]
 
 
 def test_voiding_takes_the_usage_as_it_is_now_and_no_difference_is_left(invoice):
