@@ -168,7 +168,7 @@ class SmallProvider(RuleBasedStateMachine):
         key = tenant, metric, self._period(metric, self.today - back * ONE_DAY)
         value = Fraction(amount, 4 if metric == "traffic" else 1)
         is_over = oracle.end_of(KINDS[metric], key[2]) <= self.today
-        if not is_over or self._came_to_nothing(*key) or self.model.usage.get(key) == value:
+        if not is_over or self.model.usage.get(key) == value:
             return
         if is_said_by_staff:
             base = Decimal(value.numerator) / value.denominator * UNITS[metric]
