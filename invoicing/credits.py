@@ -99,6 +99,7 @@ def void(*, invoice: Invoice, reason: str, on: date, at: datetime) -> Voided:
         raise CannotBill(why_not)
     again = list(_again(invoice, lines))
     credits = [_credit(line, left, reason, corrects=line.corrects_id or line.pk) for line, left in lines if left]
+    issuing.lock_invoices(on)
     credit_note = _issue_credit_note(invoice, credits, reason, on, at)
     with Writing(invoice.client.language):
         replaces = _("Replaces %(number)s. %(reason)s") % {"number": invoice.number, "reason": reason}

@@ -99,6 +99,12 @@ def issue(documents: Sequence[Document], *, on: date, at: datetime, run: Run | N
         )
 
 
+def lock_invoices(on: date) -> None:
+    """Lock the series of invoices before a credit note is issued, if an invoice is issued after it: in the order of
+    everybody else, or two would wait for each other's for ever."""
+    _number([], f"{on.year}", on)
+
+
 def _by_series(documents: Sequence[Document]) -> Iterable[tuple[str, list[Document]]]:
     """Invoices first: a credit note may refer to one of them. By the prefix of their series."""
     for prefix, is_credit_note in (("", False), ("C", True)):

@@ -1,13 +1,15 @@
 """Giving back and voiding: a credit note refers to its invoice, never exceeds it, and nothing is billed twice."""
 
+import threading
+import time
 from datetime import date
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from catalog.models import ProductPrice, Service
-from invoicing import credits
+from invoicing import credits, issuing
 from invoicing.billing import create_invoices
 from invoicing.changing import change
 from invoicing.corrections import settle
@@ -297,3 +299,43 @@ def test_an_invoice_of_nothing_is_not_voided_and_the_reason_is_the_right_one():
     bill("2026-11-01")
     with pytest.raises(CannotCredit, match="comes to nothing, so there is nothing to give back"):
         credits.void(invoice=Invoice.objects.get(), reason="x", on=ON, at=AT)
+
+
+def somebody_waits():
+    """Whether another connection waits for a lock. Returns once one does, or after ten seconds."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.django_db(transaction=True)
+def test_voiding_beside_a_run_that_gives_back_waits_for_it(invoice):
+    """A run numbers its invoices, and then its credit notes."""
+    problems = []
+
+    def work():
+        try:
+            void(invoice)
+        except Exception as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    with transaction.atomic():
+        issuing._number([], f"{ON.year}", ON)
+        thread.start()
+        assert somebody_waits()
+        issuing._number([], f"C{ON.year}", ON)
+    thread.join(20)
+    assert problems == []
+    assert [one.kind for one in Invoice.objects.order_by("entry")] == ["renewal", "credit_note", "replacement"]
+    assert is_sound()
