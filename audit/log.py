@@ -15,9 +15,7 @@ from audit.models import Entry, reference, references
 QUIET = 300
 
 
-def note(
-    what: Entry.What, *, by: Any = None, about: Iterable[Any] = (), path: str = "", **said: str | int | None
-) -> None:
+def note(what: Entry.What, *, by: Any = None, about: Iterable[Any] = (), **said: str | int | None) -> None:
     """Write down what a person did, by default the one at work, and about which rows.
 
     `said` is kept with it, and must hold no secret. To view as a client is noted by
@@ -33,7 +31,7 @@ def note(
         actor_id=user,
         actor=name[:300],
         source=now.source,
-        path=path[:300] or now.path,
+        path=now.path,
     ).save(force_insert=True)
 
 
@@ -41,7 +39,7 @@ def note_refusal(request: HttpRequest) -> None:
     """A person was refused a page: noted once in a while, however often they try."""
     match = request.resolver_match
     if request.user.is_authenticated and cache.add(f"refused:{request.user.pk}:{match and match.route}", 1, QUIET):
-        note(Entry.What.REFUSED, by=request.user, path=request.path)
+        note(Entry.What.REFUSED, by=request.user)
 
 
 def note_login(user: AbstractBaseUser, **_: Any) -> None:

@@ -20,7 +20,8 @@ def remember_who_is_at_work(get_response: View) -> View:
     def respond(request: HttpRequest) -> HttpResponse:
         user = request.user if request.user.is_authenticated else None
         source = "api" if request.path.startswith("/api/") else "page"
-        known = AtWork(user.pk if user else None, str(user or "")[:300], source, request.path[:300])
+        path = request.path.replace("\0", "%00")[:300]  # no column holds a null character
+        known = AtWork(user.pk if user else None, str(user or "")[:300], source, path)
         with reading(known) if request.method in SAFE else working(**asdict(known)):
             response = get_response(request)
             if response.status_code == 403 and request.path.startswith("/admin/"):

@@ -69,6 +69,14 @@ def test_being_refused_a_staff_page_is_noted_once_in_a_while():
     assert len(noted("refused")) == 2
 
 
+def test_being_refused_an_address_with_a_null_character_is_noted():
+    browser = Browser()
+    browser.force_login(a_user("kim@staff.test", is_staff=True))
+    assert browser.get("/admin/auth/group/%00/change/").status_code == 403
+    (entry,) = noted("refused")
+    assert entry.path == "/admin/auth/group/%00/change/"
+
+
 def test_who_is_not_signed_in_is_sent_to_the_login_and_not_noted():
     Browser().get(reverse("staff_audit"))
     assert not noted("refused")
