@@ -3,6 +3,9 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.db import DataError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -15,6 +18,13 @@ class Capped(admin.ModelAdmin):  # type: ignore[type-arg]
 
     paginator = CappedPaginator
     show_full_result_count = False
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """What an address asks for in vain leads to the whole list, also where only the database finds that out."""
+        try:
+            return super().get_changelist_instance(request)
+        except (DataError, ValueError) as error:
+            raise IncorrectLookupParameters(error) from error
 
 
 class Records(Capped):

@@ -36,6 +36,20 @@ def test_days_and_moments_are_written_as_on_our_own_pages(ines):
     assert "2 Sep 2026, 23:50" in ines.get(reverse("admin:catalog_client_changelist")).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("records", "asked"),
+    [
+        ("catalog_service", "status__exact=%00"),
+        ("metering_collection", "status__exact=%00"),
+        ("catalog_user", "date_joined__year=0"),
+    ],
+)
+def test_what_nothing_can_be_shows_the_whole_list(ines, records, asked):
+    address = reverse(f"admin:{records}_changelist")
+    page = ines.get(f"{address}?{asked}")
+    assert (page.status_code, page.url) == (302, f"{address}?e=1")
+
+
 def test_what_was_changed_is_looked_up_in_the_audit_log(ines):
     service = a_service()
     shown = ines.get(reverse("admin:catalog_client_change", args=[service.client_id])).content.decode()
