@@ -32,7 +32,8 @@ def portal_alerts(request: HttpRequest) -> HttpResponse:
     """Who tells me before it gets expensive?"""
     clients = clients_of(request)
     told = Crossing.objects.of_clients(clients)
-    own = _with_open(Alert.objects.of_clients(clients), told).order_by("client__name", "service__name", "pk")
+    rows = Alert.objects.of_clients(clients).filter(is_active=True)
+    own = _with_open(rows, told).order_by("client__name", "service__name", "pk")
     able = set(clients_of(request, Deed.ALERTS))
     services = Service.objects.of_clients(able).exclude(status__in=OVER).select_related("product")
     over = told.filter(ended_at__isnull=False)
@@ -80,7 +81,7 @@ def new_alert(request: HttpRequest, public_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @may(Deed.ALERTS)
 def edit_alert(request: HttpRequest, pk: int) -> HttpResponse:
-    own = Alert.objects.of_clients(clients_of(request, Deed.ALERTS))
+    own = Alert.objects.of_clients(clients_of(request, Deed.ALERTS)).filter(is_active=True)
     one = get_object_or_404(own.select_related("client", "service__client", "service__product"), pk=pk)
     form: BudgetForm | AlertForm
     if one.service is None:
@@ -88,7 +89,7 @@ def edit_alert(request: HttpRequest, pk: int) -> HttpResponse:
     else:
         form = _form(request, _enabled(one.service.product), [one.service.currency], initial_of(one))
     if request.method == "POST" and form.is_valid():
-        if _change(one, form.said):
+        if alerts.change(one, form.said, at=timezone.now()):
             messages.info(request, _("Saved."))
         else:
             messages.warning(request, _("This alert was taken away meanwhile."))
@@ -100,7 +101,8 @@ def edit_alert(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 @may(Deed.ALERTS)
 def delete_alert(request: HttpRequest, pk: int) -> HttpResponse:
-    get_object_or_404(Alert, pk=pk, client__in=clients_of(request, Deed.ALERTS)).delete()
+    own = Alert.objects.filter(client__in=clients_of(request, Deed.ALERTS), is_active=True)
+    get_object_or_404(own, pk=pk).delete()
     messages.info(request, _("Taken away. Nobody is told any more."))
     return redirect("portal_alerts")
 
@@ -177,7 +179,8 @@ def _form(
 
 def _keep(request: HttpRequest, alert: Alert, said: dict[str, Any]) -> None:
     """Watch from now on. A form that is sent twice makes one alert."""
-    same = Alert.objects.filter(client=alert.client, service=alert.service, product=alert.product, **said)
+    about = {"client": alert.client, "service": alert.service, "product": alert.product}
+    same = Alert.objects.filter(is_active=True, **about, **said)
     with transaction.atomic():
         # Of two that somebody sends at once the second waits here, and then finds the first.
         by = User.objects.select_for_update(of=("self",), no_key=True).get(pk=cast(User, request.user).pk)
@@ -185,10 +188,3 @@ def _keep(request: HttpRequest, alert: Alert, said: dict[str, Any]) -> None:
             alert.created_at, alert.created_by = timezone.now(), by
             alert.save(force_insert=True)
     messages.info(request, _("Saved. It is looked at every hour."))
-
-
-def _change(alert: Alert, said: dict[str, Any]) -> bool:
-    """Change what an alert watches; what it told of is over then. Returns whether it was there still."""
-    is_there = bool(Alert.objects.filter(pk=alert.pk).update(**said))
-    alerts.end(alert, at=timezone.now())
-    return is_there

@@ -7,11 +7,13 @@ services of a client, in its currency.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import groupby
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -87,9 +89,27 @@ def open_for(clients: Collection[int]) -> list[Crossing]:
     return _OPEN.all(list(clients))
 
 
-def end(alert: Alert, *, at: datetime) -> None:
-    """What an alert told of is over: it watches something else from now on."""
-    Crossing.objects.filter(alert=alert, ended_at=None).update(ended_at=at)
+@transaction.atomic
+def change(alert: Alert, said: Mapping[str, Any], *, at: datetime) -> bool:
+    """Watch something else from now on, and begin to tell anew. Returns whether there still is such an alert."""
+    one = Alert.objects.select_for_update(of=("self",)).filter(pk=alert.pk).first()
+    if one is None:
+        return False
+    if any(getattr(one, name) != value for name, value in said.items() if name != "by_mail"):
+        _retire(one, at)
+    Alert.objects.filter(pk=one.pk).update(**said)
+    return True
+
+
+def _retire(alert: Alert, at: datetime) -> None:
+    """Leave what an alert told, in the words of then, with a copy of it that watches nothing."""
+    told = Crossing.objects.filter(alert=alert)
+    if told.exists():
+        before = copy(alert)
+        before.pk, before.is_active = None, False
+        before.save(force_insert=True)
+        told.filter(ended_at=None).update(ended_at=at)
+        told.update(alert=before)
 
 
 def _watched_services() -> QuerySet[Service]:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from catalog.models import ClientUser, Role
-from invoicing import alert_views, alerts
+from invoicing import alerts
 from invoicing.models import Alert
 from tests.builders import (
     GB,
@@ -80,6 +80,27 @@ def test_an_alert_is_set_listed_changed_and_taken_away(client):
     assert not Alert.objects.exists()
 
 
+def test_what_was_told_before_stands_there_in_the_words_of_then(client):
+    service, setting, sara = a_priced_service()
+    client.force_login(sara)
+    set_one(client, service, setting)
+    one = Alert.objects.get()
+    collected(service.tenant.server, "2026-11-19 06:00", tenant_says("alice", traffic=9 * GB))
+    alerts.watch(at=at("2026-11-19 12:00"))
+    charges = {"about": "charges", "measure": "amount", "bound": "500", "when": "now", "by_mail": "on"}
+    page = words(client.post(reverse("portal_alert", args=[one.pk]), charges, follow=True))
+    own, before = page.split("What was told before")
+    assert "Usage charges reach $500.00" in own
+    assert "Bandwidth" not in own
+    assert "Bandwidth reaches 8 GB" in before
+    assert "9 GB" in before
+    old = Alert.objects.get(is_active=False)
+    for name in ("portal_alert", "portal_alert_delete"):
+        assert client.post(reverse(name, args=[old.pk]), charges).status_code == 404
+    client.post(reverse("portal_alert_delete", args=[one.pk]))
+    assert Alert.objects.get() == old
+
+
 def test_an_alert_that_is_sent_twice_is_set_once(client):
     service, setting, sara = a_priced_service()
     client.force_login(sara)
@@ -110,13 +131,13 @@ def test_an_alert_that_is_taken_away_while_its_form_is_saved_stays_away(client, 
     service, setting, sara = a_priced_service()
     client.force_login(sara)
     set_one(client, service, setting)
-    one, change = Alert.objects.get(), alert_views._change
+    one, change = Alert.objects.get(), alerts.change
 
-    def too_late(alert, said):
+    def too_late(alert, said, at):
         Alert.objects.all().delete()
-        return change(alert, said)
+        return change(alert, said, at=at)
 
-    monkeypatch.setattr(alert_views, "_change", too_late)
+    monkeypatch.setattr(alerts, "change", too_late)
     said = {"about": str(setting.pk), "measure": "share", "bound": "80", "when": "forecast"}
     assert "taken away meanwhile" in words(client.post(reverse("portal_alert", args=[one.pk]), said, follow=True))
     assert not Alert.objects.exists()

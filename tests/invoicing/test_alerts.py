@@ -165,6 +165,23 @@ def test_a_forecast_is_told_of_before_it_happens_and_once_a_term():
     assert Crossing.objects.count() == 1
 
 
+def test_a_forecast_is_told_of_again_when_it_watches_something_else():
+    service, setting = a_watched_service()
+    alert = an_alert(service, setting, bound="20", is_of_forecast=True)
+    for day in range(1, 20):
+        used(service, day, f"2026-11-{day:02d} 23:00")
+    watched("2026-11-19 23:30")
+    alerts.change(alert, {"bound": Decimal(20), "by_mail": False}, at=at("2026-11-19 23:40"))
+    watched("2026-11-20 00:30")
+    assert Crossing.objects.get().ended_at is None
+    alerts.change(alert, {"bound": Decimal(25)}, at=at("2026-11-20 00:40"))
+    watched("2026-11-20 01:30")
+    watched("2026-11-20 02:30")
+    second, first = Crossing.objects.all()
+    assert (first.bound, first.ended_at) == (20, at("2026-11-20 00:40"))
+    assert (second.bound, second.ended_at, second.alert) == (25, None, alert)
+
+
 def test_what_adds_up_is_told_of_again_in_the_next_term():
     service, setting = a_watched_service()
     an_alert(service, setting)
