@@ -99,7 +99,10 @@ class AlertForm(_BoundForm):
         super().__init__(*args, **options)
         self.settings = {str(setting.pk): setting for setting in settings}
         self.today = today
+        is_gone = self.initial.get("about") not in (None, "", CHARGES, *self.settings)
         self.fields["about"].choices = [  # type: ignore[attr-defined]
+            # Of what is there no more, a browser would choose the first, which nobody asked for.
+            *([("", "---------")] if is_gone else []),
             *((pk, f"{one.metric} ({unit_of(one, today)})") for pk, one in self.settings.items()),
             (CHARGES, _("All usage charges")),
         ]

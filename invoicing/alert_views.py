@@ -85,7 +85,8 @@ def edit_alert(request: HttpRequest, pk: int) -> HttpResponse:
     one = get_object_or_404(own.select_related("client", "service__client", "service__product"), pk=pk)
     form: BudgetForm | AlertForm
     if one.service is None:
-        form = BudgetForm(request.POST or None, currency=one.currency, initial=initial_of(one))
+        assert one.client is not None
+        form = BudgetForm(request.POST or None, currency=one.client.currency, initial=initial_of(one))
     else:
         form = _form(request, _enabled(one.service.product), [one.service.currency], initial_of(one))
     if request.method == "POST" and form.is_valid():

@@ -304,9 +304,19 @@ def _mail(crossing: Crossing, address: str, user: User | None, at: datetime) -> 
 
 
 def _end_the_rest(at: datetime, done: Watched) -> None:
-    """What is not watched any more is not crossed: the alert is off, or its service is over or another client's."""
-    is_anothers = Q(service__client__lt=F("alert__client")) | Q(service__client__gt=F("alert__client"))
+    """What is not watched any more is not crossed: the alert is off, or its service is over, another client's or of
+    another product, or it is billed in other money."""
+    is_anothers = _differ("service__client", "alert__client")
+    is_else = _differ("service__product", "alert__setting__product") | _differ("service__product", "alert__product")
+    of_money = Q(alert__measure=Measure.AMOUNT)
+    in_other = _differ("alert__client__currency", "alert__currency")
+    in_other |= _differ("service__client__currency", "alert__currency")
     gone = Crossing.objects.filter(ended_at=None).filter(
-        Q(alert__is_active=False) | Q(service__status__in=OVER) | is_anothers
+        Q(alert__is_active=False) | Q(service__status__in=OVER) | is_anothers | is_else | of_money & in_other
     )
     done.ended += gone.update(ended_at=at)
+
+
+def _differ(one: str, other: str) -> Q:
+    """That both are known and not the same."""
+    return Q(**{f"{one}__lt": F(other)}) | Q(**{f"{one}__gt": F(other)})

@@ -105,6 +105,15 @@ class Alert(models.Model):
         return find(self.unit_code, self.setting.metric.unit) if self.setting else None
 
     @property
+    def watches_nothing(self) -> bool:
+        """Whether a client's alert is in money, or about a metric, that is not theirs any more."""
+        if self.client is None:
+            return False
+        if self.measure == self.Measure.AMOUNT and self.currency != self.client.currency:
+            return True
+        return bool(self.service and self.setting and self.service.product_id != self.setting.product_id)
+
+    @property
     def written_bound(self) -> str:
         return self.write(self.bound)
 

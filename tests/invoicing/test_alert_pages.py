@@ -242,6 +242,31 @@ def test_an_alert_says_nothing_of_a_service_that_is_another_clients_by_now(clien
     assert client.get(reverse("portal_alert", args=[one.pk])).status_code == 404
 
 
+def test_what_watches_nothing_any_more_says_so_and_is_changed_to_what_is(client):
+    service, setting, sara = a_priced_service()
+    client.force_login(sara)
+    client.post(reverse("portal_budget_new", args=[service.client_id]), {"bound": "50", "when": "now"})
+    budget = Alert.objects.get()
+    set_one(client, service, setting)
+    one = Alert.objects.exclude(pk=budget.pk).get()
+    assert "Watches nothing" not in see(client, "portal_alerts")
+    second = a_setting(a_product("Second"), TRAFFIC)
+    priced(second, ("0", "1"), unit_code="GB")
+    service.product, service.client.currency = second.product, "EUR"
+    service.save()
+    service.client.save()
+    assert see(client, "portal_alerts").count("Watches nothing") == 2
+    assert '<option value="">---------</option>' in client.get(reverse("portal_alert", args=[one.pk])).content.decode()
+    client.post(reverse("portal_alert", args=[one.pk]), QUANTITY)
+    one.refresh_from_db()
+    assert one.setting == setting
+    client.post(reverse("portal_alert", args=[one.pk]), {**QUANTITY, "about": str(second.pk)})
+    client.post(reverse("portal_alert", args=[budget.pk]), {"bound": "40", "when": "now"})
+    budget.refresh_from_db()
+    assert (budget.currency, budget.bound) == ("EUR", 40)
+    assert "Watches nothing" not in see(client, "portal_alerts")
+
+
 def test_who_only_reads_sees_alerts_and_sets_none(client):
     service, setting, ole = a_priced_service(role=Role.READER)
     client.force_login(ole)

@@ -330,6 +330,25 @@ def test_an_alert_stays_with_the_client_when_its_service_goes_to_another():
     assert [(row.alert, row.service) for row in Crossing.objects.filter(ended_at=None)] == [(of_product, mine)]
 
 
+def test_what_cannot_be_watched_any_more_is_not_crossed():
+    """Its service has another product, or its client is billed in other money."""
+    service, setting = a_watched_service(included="0")
+    other, others = a_watched_service("bob", product="Second", included="0")
+    an_alert(service, setting)
+    an_alert(other, others, bound="5", measure="amount")
+    Alert.objects.create(client=other.client, bound=5, measure="amount", currency="USD", created_at=NOON)
+    lasting = an_alert(other, others)
+    used(service, 9)
+    used(other, 9)
+    assert watched().began == 4
+    service.product = other.product
+    service.save()
+    other.client.currency = "EUR"
+    other.client.save()
+    watched("2026-11-19 13:00")
+    assert [row.alert for row in Crossing.objects.filter(ended_at=None)] == [lasting]
+
+
 def test_looking_takes_as_many_queries_for_many_as_for_one():
     service, setting = a_watched_service()
     an_alert(service, setting)
