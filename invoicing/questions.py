@@ -42,7 +42,7 @@ def ask(*, line: Line, text: str, by: User, at: datetime) -> Question:
     """Write as the client about a line: in its open thread, or in a new one."""
     # Whoever else begins a thread about it waits here, and then finds this one.
     Line.objects.order_by().select_for_update(of=("self",)).get(pk=line.pk)
-    thread = Question.objects.filter(line=line, closed_at=None).first()
+    thread = Question.objects.select_for_update(of=("self",)).filter(line=line, closed_at=None).first()
     if thread is None:
         thread = Question(client_id=line.invoice.client_id, invoice=line.invoice, line=line, opened_at=at, posted_at=at)
         thread.save(force_insert=True)
