@@ -49,9 +49,9 @@ def collect(
     """Ask a server for its usage, or for that of one tenant, and store what it answers.
 
     `period` asks for a closed day or month again, which the provider must be able to answer.
-    `accept_changes` stores an answer that would otherwise be held because most tenants vanished or
-    multiplied. `progress` is called with the number of tenants seen so far. `record` is that of a collection
-    of all tenants that was asked for, if one was.
+    `accept_changes` stores an answer that would otherwise be held or refused as doubtful. `progress` is called
+    with the number of tenants seen so far. `record` is that of a collection of all tenants that was asked for,
+    if one was.
 
     Returns the record. Raises Busy when a collection of this server is running, save for one that was asked
     for: its record says so.
@@ -185,7 +185,8 @@ def _keep(record: Collection, intake: Intake, accept_changes: bool) -> None:
     if may_be_held and (why := doubt.of_tenants(record)):
         _hold(record, why)
         return
-    if not record.is_current and (why := doubt.of_closed(staging.gone(record.server_id), intake.metrics)):
+    may_be_refused = not record.is_current and not accept_changes
+    if may_be_refused and (why := doubt.of_closed(staging.gone(record.server_id), intake.metrics)):
         raise ProviderError(why)
     before_it = transaction.savepoint()
     stored = store_staged(record, intake.metrics, intake.months, is_whole=is_whole)

@@ -52,7 +52,7 @@ def of_closed(gone: Iterable[tuple[int, int, int]], metrics: Mapping[str, Metric
     by_pk = {row.pk: row for row in metrics.values()}
     return " ".join(
         f"{by_pk[pk]} of a period that is over would be zero for {now} of {used} tenants that used it. What is known of"
-        " it stays."
+        " it stays. If the answer is right, correct its usage."
         for pk, used, now in gone
         if used >= FEW_TENANTS and now > used * MOST_GONE
     )
